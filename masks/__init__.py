@@ -6,6 +6,7 @@ where neither a model library nor a web server is installed.
 
 from masks.algebra import difference, intersection, union, vote
 from masks.bits import count_kept, has_trailing_bits, pack_bits, unpack_bits
+from masks.compatibility import check_fits
 from masks.digest import combined_digest, mask_digest
 from masks.errors import (
     MaskError,
@@ -15,21 +16,37 @@ from masks.errors import (
     MaskValueError,
     UnknownRelationError,
 )
+from masks.expression import Combine, CombinedMask, combine_masks
 from masks.mask import PackedMask, RelationMask
 from masks.metadata import MaskMetadata
 from masks.naming import check_relation_name, layer_of, role_of
+from masks.statistics import (
+    Overlap,
+    OverlapMatrix,
+    overlap,
+    overlap_matrix,
+    sparsity_by_layer,
+    sparsity_by_matrix,
+    sparsity_by_role,
+)
 
 __all__ = [
+    "Combine",
+    "CombinedMask",
     "MaskError",
     "MaskExpressionError",
     "MaskFileError",
     "MaskMetadata",
     "MaskMismatchError",
     "MaskValueError",
+    "Overlap",
+    "OverlapMatrix",
     "PackedMask",
     "RelationMask",
     "UnknownRelationError",
+    "check_fits",
     "check_relation_name",
+    "combine_masks",
     "combined_digest",
     "count_kept",
     "difference",
@@ -37,8 +54,13 @@ __all__ = [
     "intersection",
     "layer_of",
     "mask_digest",
+    "overlap",
+    "overlap_matrix",
     "pack_bits",
     "role_of",
+    "sparsity_by_layer",
+    "sparsity_by_matrix",
+    "sparsity_by_role",
     "union",
     "unpack_bits",
     "vote",
