@@ -17,6 +17,8 @@ from masks.errors import (
     UnknownRelationError,
 )
 from masks.expression import Combine, CombinedMask, combine_masks
+from masks.format import dump_mask, load_mask, parse_mask, save_mask
+from masks.header import FORMAT_VERSION
 from masks.mask import PackedMask, RelationMask
 from masks.metadata import MaskMetadata
 from masks.naming import check_relation_name, layer_of, role_of
@@ -31,6 +33,7 @@ from masks.statistics import (
 )
 
 __all__ = [
+    "FORMAT_VERSION",
     "Combine",
     "CombinedMask",
     "MaskError",
@@ -50,14 +53,18 @@ __all__ = [
     "combined_digest",
     "count_kept",
     "difference",
+    "dump_mask",
     "has_trailing_bits",
     "intersection",
     "layer_of",
+    "load_mask",
     "mask_digest",
     "overlap",
     "overlap_matrix",
     "pack_bits",
+    "parse_mask",
     "role_of",
+    "save_mask",
     "sparsity_by_layer",
     "sparsity_by_matrix",
     "sparsity_by_role",

@@ -1,0 +1,104 @@
+"""The string metadata of a mask file: how each field is spelled, and its checksum.
+
+safetensors metadata maps strings to strings, so that everything but plain text is compact JSON.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from masks.canonical_json import decode_json, encode_json
+from masks.errors import MaskValueError
+from masks.mask import RelationMask
+from masks.metadata import MaskMetadata
+from masks.rules import check_digest, check_fraction
+
+FORMAT_VERSION = "1"
+
+_TEXTS = (
+    "relation",
+    "base_model",
+    "base_digest",
+    "architecture",
+    "method",
+    "data_name",
+    "data_digest",
+    "tool_version",
+)
+_JSONS = (
+    "layers",
+    "threshold",
+    "shapes",
+    "templates",
+    "seed",
+    "validation",
+    "settings",
+    "facts",
+)
+# What follows from the bits is stored beside the fields of `MaskMetadata`.
+_KEYS = frozenset((*_TEXTS, *_JSONS, "format_version", "sparsity", "digest", "checksum"))
+
+
+@dataclass(frozen=True)
+class Header:
+    """A mask file's metadata, read but not yet held against the bits."""
+
+    metadata: MaskMetadata
+    digest: str
+    sparsity: float
+
+
+def encode_header(mask: RelationMask) -> dict[str, str]:
+    """All string metadata of the mask's file, checksum included."""
+    fields = {
+        "format_version": FORMAT_VERSION,
+        "digest": mask.digest,
+        "sparsity": encode_json(mask.sparsity),
+    }
+    fields |= {key: getattr(mask.metadata, key) for key in _TEXTS}
+    fields |= {key: encode_json(getattr(mask.metadata, key)) for key in _JSONS}
+    return {**fields, "checksum": checksum(fields)}
+
+
+def checksum(fields: Mapping[str, str]) -> str:
+    """`sha256:<hex>` over the canonical JSON object of all string metadata but `checksum`.
+
+    The digest is among them and covers the tensors, so that this covers the whole file.
+    """
+    covered = {key: value for key, value in fields.items() if key != "checksum"}
+    return f"sha256:{sha256(encode_json(covered).encode()).hexdigest()}"
+
+
+def decode_header(fields: Mapping[str, str]) -> Header:
+    """Read and check string metadata; the inverse of `encode_header`.
+
+    Raises:
+        MaskValueError: unknown version, missing or unknown key, checksum, or a field that breaks
+            its rule.
+    """
+    version = fields.get("format_version")
+    if version is None:
+        raise MaskValueError("it has no format_version, so that it is no mask file")
+    if version != FORMAT_VERSION:
+        raise MaskValueError(
+            f"format_version is {version!r:.40}, but this reader knows only {FORMAT_VERSION!r}"
+        )
+    for key in sorted(_KEYS ^ fields.keys()):
+        raise MaskValueError(f"metadata {'lack' if key in _KEYS else 'hold the unknown'} {key!r}")
+    if fields["checksum"] != checksum(fields):
+        raise MaskValueError("metadata do not match their checksum: the file was changed")
+    values: dict[str, Any] = {key: fields[key] for key in _TEXTS}
+    values |= {key: _decode(key, fields[key]) for key in _JSONS}
+    return Header(
+        metadata=MaskMetadata(**values),
+        digest=check_digest("digest", fields["digest"]),
+        sparsity=check_fraction("sparsity", _decode("sparsity", fields["sparsity"])),
+    )
+
+
+def _decode(key: str, text: str) -> object:
+    try:
+        return decode_json(text)
+    except ValueError as error:
+        raise MaskValueError(f"metadata {key!r} are not valid JSON ({error})") from error
