@@ -19,6 +19,7 @@ from masks.errors import (
 from masks.expression import Combine, CombinedMask, combine_masks
 from masks.format import dump_mask, load_mask, parse_mask, save_mask
 from masks.header import FORMAT_VERSION
+from masks.manifest import MANIFEST_NAME, Manifest, PackEntry
 from masks.mask import PackedMask, RelationMask
 from masks.metadata import MaskMetadata
 from masks.naming import check_relation_name, layer_of, role_of
@@ -31,22 +32,28 @@ from masks.statistics import (
     sparsity_by_matrix,
     sparsity_by_role,
 )
+from masks.store import MaskPack, add_to_pack, remove_from_pack, write_pack
 
 __all__ = [
     "FORMAT_VERSION",
+    "MANIFEST_NAME",
     "Combine",
     "CombinedMask",
+    "Manifest",
     "MaskError",
     "MaskExpressionError",
     "MaskFileError",
     "MaskMetadata",
     "MaskMismatchError",
+    "MaskPack",
     "MaskValueError",
     "Overlap",
     "OverlapMatrix",
+    "PackEntry",
     "PackedMask",
     "RelationMask",
     "UnknownRelationError",
+    "add_to_pack",
     "check_fits",
     "check_relation_name",
     "combine_masks",
@@ -63,6 +70,7 @@ __all__ = [
     "overlap_matrix",
     "pack_bits",
     "parse_mask",
+    "remove_from_pack",
     "role_of",
     "save_mask",
     "sparsity_by_layer",
@@ -71,4 +79,5 @@ __all__ = [
     "union",
     "unpack_bits",
     "vote",
+    "write_pack",
 ]
