@@ -1,0 +1,146 @@
+"""The resident base model, as data and the few things that only the model itself can compute."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from plm.architectures import Architecture, maskable_names
+from plm.layers import Activation, LayerWeights, Norm
+from plm.linear import Linear
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Head:
+    """The MLM head's modules: decoder(norm(activation(dense(x)))).
+
+    Attributes:
+        dense: (H, H).
+        activation: between dense and norm.
+        norm: over H.
+        decoder: (V, H), usually tied to the word embeddings.
+    """
+
+    dense: Linear
+    activation: Activation
+    norm: Norm
+    decoder: Linear
+
+    def __call__(self, rows: Tensor, token_ids: Tensor | None = None) -> Tensor:
+        """Logits (N, V) of (N, H) hidden states, or (N, K) of the (K,) tokens given."""
+        states = functional.linear(rows, self.dense.weight, self.dense.bias)
+        states = self.norm(self.activation(states))
+        weight, bias = self.decoder.weight, self.decoder.bias
+        if token_ids is not None:
+            weight = weight[token_ids]
+            bias = None if bias is None else bias[token_ids]
+        return functional.linear(states, weight, bias)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BaseModel:
+    """A frozen masked LM with its tokenizer; made by `load_base`, never changed afterwards.
+
+    Attributes:
+        name: hub id, name of an embedded base, or name of a local folder.
+        digest: `sha256:<hex>` over all weights, see `plm.digest`.
+        architecture: where the model's parts are.
+        model: the Hugging Face module, in eval mode, without gradients.
+        tokenizer: the Hugging Face fast tokenizer.
+        layers: weights of each layer, the first at index 0.
+        head: the MLM head.
+        activation: of the feed-forward in every layer.
+        hidden_size: H.
+        heads: attention heads.
+        vocab_size: V, rows of the word embedding.
+        max_length: tokens that a prompt may have, special tokens included.
+        mask_token: text of the mask token.
+        mask_token_id: its id.
+        pad_token_id: the id that fills short rows of a batch.
+        padding_index: where positions count on from, or None where they count from 0.
+        device: where all weights are.
+        dtype: of all weights.
+    """
+
+    name: str
+    digest: str
+    architecture: Architecture
+    model: nn.Module
+    tokenizer: "PreTrainedTokenizerFast"
+    layers: tuple[LayerWeights, ...]
+    head: Head
+    activation: Activation
+    hidden_size: int
+    heads: int
+    vocab_size: int
+    max_length: int
+    mask_token: str
+    mask_token_id: int
+    pad_token_id: int
+    padding_index: int | None
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def layer_count(self) -> int:
+        """How many transformer layers the model has."""
+        return len(self.layers)
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """First hidden states (B, T, H) of (B, T) token ids; the mask is 1 for tokens, 0 padding.
+
+        Token types are zero: a prompt is one segment.
+        """
+        positions = None
+        if self.padding_index is not None:
+            tokens = attention_mask.long()
+            positions = tokens.cumsum(dim=1) * tokens + self.padding_index
+        module = self.model.get_submodule(self.architecture.embeddings)
+        states: Tensor = module(input_ids=input_ids, position_ids=positions)
+        return states
+
+    def position_bias(self, length: int) -> Tensor | None:
+        """Relative position bias (1, heads, T, T) of the attention scores, None without one."""
+        if self.architecture.relative_positions is None:
+            return None
+        module: Any = self.model.get_submodule(self.architecture.relative_positions)
+        # The method reads only batch size, length and device of its argument.
+        like = torch.empty(1, length, 0, device=self.device)
+        bias: Tensor = module.compute_position_bias(like)
+        return bias
+
+    def shapes(self, first: int, last: int) -> dict[str, tuple[int, int]]:
+        """(out, in) of each maskable weight of layers `first` to `last`, counted from 1.
+
+        Raises:
+            ValueError: not 1 <= first <= last <= layer_count.
+        """
+        if last > self.layer_count:
+            raise ValueError(f"{self.name} has layers 1 to {self.layer_count}, not {last}")
+        return {
+            name: (rows, columns)
+            for name in maskable_names(self.architecture, first, last)
+            for rows, columns in (self.weight(name).shape,)
+        }
+
+    def weight(self, name: str) -> Tensor:
+        """The parameter of that name (as in `model.state_dict()`), not a copy.
+
+        Raises:
+            KeyError: the model has no such parameter.
+        """
+        try:
+            return self.model.get_parameter(name).detach()
+        except AttributeError:
+            raise KeyError(f"{self.name} has no parameter {name!r:.160}") from None
+
+    def __repr__(self) -> str:
+        return (
+            f"BaseModel({self.name!r}, {self.architecture.model_type}, "
+            f"{self.layer_count} layers, {self.dtype}, {self.device}, {self.digest[:19]})"
+        )

@@ -1,0 +1,114 @@
+"""Objects of a relation: words that are exactly one token of the base's vocabulary."""
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from plm.base import BaseModel
+from plm.errors import BaseModelError, ObjectError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+WordTokens = Literal["wordpiece", "byte_bpe"]
+
+# How byte-level BPE writes the space before a word (GPT-2's byte alphabet).
+_SPACE = "\u0120"
+# Tokens that only fill a vocabulary ([unused7], madeupword0001), and special tokens of the model
+# that a vocabulary was taken from (MPNet's holds BERT's [CLS]).
+_FILLER = re.compile(r"\[[^\]]*\]|<[^>]*>|madeupword\d+")
+
+
+def check_word_tokens(name: str, tokenizer: "PreTrainedTokenizerFast") -> WordTokens:
+    """How a fast tokenizer marks where words begin.
+
+    Raises:
+        BaseModelError: neither WordPiece nor byte-level BPE; `name` is the base's.
+    """
+    backend = tokenizer.backend_tokenizer
+    kind = type(backend.model).__name__
+    if kind == "WordPiece":
+        return "wordpiece"
+    if kind == "BPE" and type(backend.decoder).__name__ == "ByteLevel":
+        return "byte_bpe"
+    raise BaseModelError(
+        f"the tokenizer of {name!r} is of kind {kind}; supported are WordPiece and byte-level BPE"
+    )
+
+
+def object_token_id(base: BaseModel, word: str) -> int:
+    """The one token of a word in the middle of a sentence; the word is never cut.
+
+    With byte-level BPE (RoBERTa) that is the token with the leading space.
+
+    Raises:
+        ObjectError: the word is not exactly one token (the message names its pieces), is unknown
+            to the vocabulary, or is a special token.
+    """
+    text = word.strip()
+    if not text or not _encodable(text):
+        raise ObjectError(f"object {word!r:.80} is no word")
+    lead = " " if check_word_tokens(base.name, base.tokenizer) == "byte_bpe" else ""
+    encoding = base.tokenizer.backend_tokenizer.encode(lead + text, add_special_tokens=False)
+    ids: list[int] = encoding.ids
+    if len(ids) != 1:
+        pieces = ", ".join(encoding.tokens[:16]) or "none"
+        raise ObjectError(
+            f"object {text!r:.80} is {len(ids)} tokens of {base.name} ({pieces}); "
+            f"it must be exactly one"
+        )
+    if ids[0] == base.tokenizer.unk_token_id:
+        raise ObjectError(f"object {text!r:.80} is not in the vocabulary of {base.name}")
+    if ids[0] in base.tokenizer.all_special_ids:
+        raise ObjectError(f"object {text!r:.80} is a special token of {base.name}")
+    return ids[0]
+
+
+def object_text(base: BaseModel, token_id: int) -> str:
+    """A token as a reader sees it: `linen`; a continuation piece keeps its mark: `##ing`.
+
+    Raises:
+        ObjectError: no token has that id.
+    """
+    token = base.tokenizer.convert_ids_to_tokens(token_id) if token_id >= 0 else None
+    if token is None:
+        raise ObjectError(
+            f"no token of {base.name} has id {token_id}; ids are 0 to {len(base.tokenizer) - 1}"
+        )
+    text: str = token
+    if check_word_tokens(base.name, base.tokenizer) == "byte_bpe":
+        # Byte-level tokens are readable only after decoding: the byte alphabet is not text.
+        text = base.tokenizer.backend_tokenizer.decode([token_id], skip_special_tokens=False)
+    return text.strip()
+
+
+def answer_token_ids(base: BaseModel) -> Tensor:
+    """Which tokens can stand as an answer: bool (V,), on the base's device.
+
+    True for whole words and numbers. False for special and filler tokens, continuation pieces,
+    pure punctuation, ids without a token, and bytes that are no text on their own. Takes tens of
+    milliseconds: keep the result.
+    """
+    words = check_word_tokens(base.name, base.tokenizer) == "byte_bpe"
+    special = set(base.tokenizer.all_special_ids)
+    prefix = "" if words else base.tokenizer.backend_tokenizer.model.continuing_subword_prefix
+    allowed = torch.zeros(base.vocab_size, dtype=torch.bool)
+    for token, token_id in base.tokenizer.get_vocab().items():
+        if token_id in special or _FILLER.fullmatch(token):
+            continue
+        if words:
+            allowed[token_id] = token.startswith(_SPACE) and _is_word(object_text(base, token_id))
+        else:
+            allowed[token_id] = not token.startswith(prefix) and _is_word(token)
+    return allowed.to(base.device)
+
+
+def _is_word(text: str) -> bool:
+    return "\ufffd" not in text and any(character.isalnum() for character in text)
+
+
+def _encodable(text: str) -> bool:
+    # A lone surrogate, which JSON can spell, is no character and cannot be tokenised.
+    return not any("\ud800" <= character <= "\udfff" for character in text)
