@@ -32,7 +32,7 @@ def _random_keep(seed: int, shapes: Mapping[str, tuple[int, int]] = SHAPES) -> K
     return {name: generator.random(shape) < 0.5 for name, shape in shapes.items()}
 
 
-def _make_mask(relation: str = "IsA", keep: Keep | None = None, **fields: Any) -> RelationMask:  # noqa: ANN401
+def _make_mask(relation: str = "IsA", keep: Keep | None = None, **fields: Any) -> RelationMask:
     values: dict[str, Any] = {
         "base_model": "relata/tiny",
         "base_digest": BASE,
