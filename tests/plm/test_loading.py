@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoModelForMaskedLM
+
+import plm
+
+if TYPE_CHECKING:
+    from tests.plm.conftest import EditConfig, Tiny
+
+
+@pytest.fixture
+def folder(bert: Tiny, tmp_path: Path) -> Path:
+    """A copy of the tiny BERT that a test may break."""
+    copy = tmp_path / "copy"
+    shutil.copytree(bert.folder, copy)
+    return copy
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def test_a_base_says_what_it_is(tiny: Tiny) -> None:
+    base = tiny.base
+    assert base.name == tiny.folder.name
+    assert (base.layer_count, base.hidden_size, base.heads) == (4, 32, 4)
+    assert base.vocab_size == len(base.tokenizer)
+    assert base.digest.startswith("sha256:")
+    assert len(base.digest) == 71
+    assert base.device == torch.device("cpu")
+    assert base.mask_token == base.tokenizer.mask_token
+    assert not base.model.training
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+    # RoBERTa's and MPNet's positions start after the padding's index, 1.
+    offset = 2 if base.architecture.padding_positions else 0
+    assert base.max_length == 40 - offset
+    assert "sha256" in repr(base)
+
+
+def test_the_longest_prompt_runs(tiny: Tiny) -> None:
+    base = tiny.base
+    template = plm.Template.parse("a [X] [Y]")
+    prompt = plm.encode_prompt(base, template, "the " * (base.max_length - 4))
+    assert len(prompt.input_ids) == base.max_length
+    logits = plm.Engine(base).forward(plm.collate([prompt], base), [None])
+    torch.testing.assert_close(logits, tiny.reference_logits([prompt]), atol=1e-5, rtol=1e-5)
+
+
+def test_the_digest_does_not_depend_on_the_serving_type(bert: Tiny) -> None:
+    half = plm.load_base(bert.folder, device="cpu", dtype=torch.bfloat16)
+    assert half.dtype == torch.bfloat16
+    assert half.layers[0].query.weight.dtype == torch.bfloat16
+    assert half.digest == bert.base.digest
+
+
+def test_half_precision_answers_stay_close(bert: Tiny) -> None:
+    half = plm.load_base(bert.folder, device="cpu", dtype=torch.bfloat16)
+    batch, mask = plm.collate(bert.prompts, bert.base), bert.combined()
+    exact = plm.Engine(bert.base).forward(batch, [mask] * len(bert.prompts))
+    rounded = plm.Engine(half).forward(batch, [mask] * len(bert.prompts))
+    assert rounded.dtype == torch.float32
+    assert torch.corrcoef(torch.stack([exact.flatten(), rounded.flatten()]))[0, 1] > 0.995
+
+
+def test_fp16_files_have_the_digest_of_their_values(bert: Tiny, folder: Path) -> None:
+    AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
+    rounded = plm.load_base(folder, device="cpu")
+    again = plm.load_base(folder, device="cpu", dtype=torch.float16)
+    assert rounded.dtype == torch.float32
+    assert rounded.digest == again.digest != bert.base.digest
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bert.embeddings.LayerNorm.bias",
+        "bert.encoder.layer.0.output.dense.bias",
+        "cls.predictions.bias",
+    ],
+)
+def test_the_digest_covers_every_weight(bert: Tiny, folder: Path, name: str) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights[name][0] += 1e-3
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert plm.load_base(folder, device="cpu").digest != bert.base.digest
+
+
+def test_tied_weights_count_once(bert: Tiny) -> None:
+    names = []
+    seen = set()
+    for name, parameter in sorted(bert.base.model.named_parameters(remove_duplicate=False)):
+        names += [name] if id(parameter) not in seen else []
+        seen.add(id(parameter))
+    assert "cls.predictions.decoder.weight" not in names
+    assert "bert.embeddings.word_embeddings.weight" in names
+
+
+def test_the_digest_is_taken_of_fp32_only(bert: Tiny) -> None:
+    half = plm.load_base(bert.folder, device="cpu", dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="fp32 weights"):
+        plm.weights_digest(half.model)
+
+
+def test_a_hub_id_goes_through_the_hubs_cache(
+    bert: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None
+) -> None:
+    repository = tmp_path / "models--someone--tiny-bert"
+    shutil.copytree(bert.folder, repository / "snapshots" / "abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    base = plm.load_base("someone/tiny-bert", device="cpu")
+    assert base.name == "someone/tiny-bert"
+    assert base.digest == bert.base.digest
+
+
+def test_an_embedded_base_is_found_by_name(
+    bert: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bert.folder, tmp_path / "pocket")
+    monkeypatch.setattr("plm.loading.BASES", tmp_path)
+    assert plm.embedded_bases() == ("pocket",)
+    base = plm.load_base("pocket", device="cpu")
+    assert (base.name, base.digest) == ("pocket", bert.base.digest)
+    monkeypatch.setattr("plm.loading.BASES", tmp_path / "none")
+    assert plm.embedded_bases() == ()
+
+
+@pytest.mark.parametrize("source", ["./nowhere", "/no/where", "~/nowhere-at-all", Path("nowhere")])
+def test_a_missing_folder(source: str | Path) -> None:
+    with pytest.raises(plm.BaseModelError, match="no folder"):
+        plm.load_base(source)
+
+
+@pytest.mark.parametrize("source", ["", "  "])
+def test_no_name(source: str) -> None:
+    with pytest.raises(plm.BaseModelError, match="no name"):
+        plm.load_base(source)
+
+
+def test_a_name_that_is_no_hub_id() -> None:
+    with pytest.raises(plm.BaseModelError, match="form owner/name"):
+        plm.load_base("a/b/c")
+
+
+def test_an_unknown_hub_id(no_network: None) -> None:
+    with pytest.raises(plm.BaseModelError, match="could not be had from the hub"):
+        plm.load_base("someone/no-such-model-here")
+
+
+def test_a_folder_without_config(tmp_path: Path) -> None:
+    with pytest.raises(plm.BaseModelError, match=r"has no config\.json"):
+        plm.load_base(tmp_path)
+
+
+def test_a_broken_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    with pytest.raises(plm.BaseModelError, match=r"config\.json of 'copy' cannot be read"):
+        plm.load_base(folder)
+
+
+def test_an_unsupported_architecture(folder: Path, edit_config: EditConfig) -> None:
+    edit_config(folder, {"model_type": "electra", "architectures": ["ElectraForMaskedLM"]})
+    with pytest.raises(plm.BaseModelError, match="'electra' are not supported"):
+        plm.load_base(folder)
+
+
+def test_a_decoder(folder: Path, edit_config: EditConfig) -> None:
+    edit_config(folder, {"is_decoder": True})
+    with pytest.raises(plm.BaseModelError, match="is a decoder"):
+        plm.load_base(folder)
+
+
+def test_relative_key_positions(folder: Path, edit_config: EditConfig) -> None:
+    edit_config(folder, {"position_embedding_type": "relative_key"})
+    with pytest.raises(plm.BaseModelError, match="relative_key positions"):
+        plm.load_base(folder)
+
+
+def test_an_encoder_without_its_head(folder: Path) -> None:
+    AutoModel.from_pretrained(folder).save_pretrained(folder)
+    with pytest.raises(plm.BaseModelError, match=r"is no masked LM: its weights lack cls\."):
+        plm.load_base(folder)
+
+
+def test_missing_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(plm.BaseModelError, match="weights of 'copy' cannot be loaded"):
+        plm.load_base(folder)
+
+
+def test_truncated_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(plm.BaseModelError, match="weights of 'copy' cannot be loaded"):
+        plm.load_base(folder)
+
+
+def test_weights_of_another_shape(folder: Path, edit_config: EditConfig) -> None:
+    edit_config(folder, {"intermediate_size": 48})
+    with pytest.raises(plm.BaseModelError, match="weights of 'copy' cannot be loaded"):
+        plm.load_base(folder)
+
+
+def test_no_tokenizer_files(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(plm.BaseModelError, match=r"tokenizer\.json|cannot be loaded"):
+        plm.load_base(folder)
+
+
+def _edit_tokenizer(folder: Path, **changes: object) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_no_mask_token(folder: Path) -> None:
+    _edit_tokenizer(folder, mask_token=None)
+    with pytest.raises(plm.BaseModelError, match="no mask token"):
+        plm.load_base(folder)
+
+
+def test_no_padding_token(folder: Path) -> None:
+    _edit_tokenizer(folder, pad_token=None)
+    with pytest.raises(plm.BaseModelError, match="no padding token"):
+        plm.load_base(folder)
+
+
+def test_no_fast_tokenizer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        is_fast = False
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *_: Slow())
+    with pytest.raises(plm.BaseModelError, match="no fast tokenizer"):
+        plm.load_base(folder)
+
+
+def test_a_tokenizer_of_another_model(roberta: Tiny, folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(roberta.folder / name, folder / name)
+    with pytest.raises(plm.BaseModelError, match="do not belong together"):
+        plm.load_base(folder)
+
+
+def test_a_tokenizer_of_another_kind(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"] = {
+        "type": "WordLevel",
+        "vocab": content["model"]["vocab"],
+        "unk_token": "[UNK]",
+    }
+    path.write_text(json.dumps(content))
+    with pytest.raises(plm.BaseModelError, match="of kind WordLevel"):
+        plm.load_base(folder)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "nonsense:0"])
+def test_a_device_that_is_not_there(bert: Tiny, device: str) -> None:
+    with pytest.raises(plm.BaseModelError, match="cannot be used"):
+        plm.load_base(bert.folder, device=device)
+
+
+def test_auto_takes_what_there_is(bert: Tiny) -> None:
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert plm.load_base(bert.folder).device.type == expected
+
+
+def test_weights_by_name(bert: Tiny) -> None:
+    weight = bert.base.weight("bert.encoder.layer.0.output.dense.weight")
+    assert weight.shape == (32, 64)
+    with pytest.raises(KeyError, match="no parameter"):
+        bert.base.weight("bert.encoder.layer.9.output.dense.weight")
+    with pytest.raises(ValueError, match="layers 1 to 4, not 5"):
+        bert.base.shapes(1, 5)
+
+
+def test_the_head_for_some_tokens_only(tiny: Tiny) -> None:
+    rows = torch.randn(3, 32)
+    ids = torch.tensor([7, 5, 30])
+    whole = tiny.base.head(rows)
+    assert whole.shape == (3, tiny.base.vocab_size)
+    torch.testing.assert_close(tiny.base.head(rows, ids), whole[:, ids])
