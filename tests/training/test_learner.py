@@ -1,0 +1,122 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import plm
+from training.data import RelationTemplates, Triple, split_by_fact
+from training.learning import LearnConfig, LearnProgress, learn_mask, preset
+from training.learning.learner import _batches, _rate
+
+CONFIG = LearnConfig(learning_rate=3e-3, epochs=20, batch_size=4, decay=False)
+
+
+def split_of(triples: tuple[Triple, ...], relation: str = "IsA"):
+    return split_by_fact(triples, seed=0).of_relation(relation)
+
+
+def test_a_mask_is_learned_that_beats_the_unmasked_model_on_validation(
+    base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
+) -> None:
+    seen: list[LearnProgress] = []
+    learned = learn_mask(
+        base, split_of(triples), templates["IsA"], CONFIG, seed=0, report=seen.append
+    )
+    assert learned.layers == (3, 4)
+    assert set(learned.keep) == set(base.shapes(3, 4))
+    assert learned.validation["mrr"] > learned.validation["unmasked_mrr"]
+    assert seen[-1].step == seen[-1].steps == learned.steps
+    assert seen[-1].loss < seen[0].loss
+
+
+def test_the_base_is_left_as_it_was(
+    base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
+) -> None:
+    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    learn_mask(base, split_of(triples), templates["IsA"], replace(CONFIG, epochs=1), seed=0)
+    for name, tensor in base.model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_the_same_seed_gives_the_same_mask_and_another_seed_another(
+    base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
+) -> None:
+    def bits(seed: int) -> np.ndarray:
+        config = replace(CONFIG, epochs=2)
+        learned = learn_mask(base, split_of(triples), templates["IsA"], config, seed=seed)
+        return np.concatenate([learned.keep[name].ravel() for name in sorted(learned.keep)])
+
+    assert np.array_equal(bits(0), bits(0))
+    assert not np.array_equal(bits(0), bits(1))
+
+
+def test_the_test_facts_are_not_looked_at(
+    base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
+) -> None:
+    split = split_of(triples)
+    poisoned = replace(split, test=(Triple("not", "IsA", "in the vocabulary at all"),))
+    config = replace(CONFIG, epochs=1)
+    ours = learn_mask(base, split, templates["IsA"], config, seed=0)
+    theirs = learn_mask(base, poisoned, templates["IsA"], config, seed=0)
+    assert all(np.array_equal(ours.keep[name], theirs.keep[name]) for name in ours.keep)
+
+
+def test_patience_stops_early(
+    base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
+) -> None:
+    config = replace(CONFIG, epochs=60, patience=2)
+    learned = learn_mask(base, split_of(triples), templates["IsA"], config, seed=0)
+    whole = 60 * -(-len(split_of(triples).train) // CONFIG.batch_size)
+    assert learned.steps < whole
+
+
+def test_a_pass_shows_every_fact_once_under_one_wording() -> None:
+    lengths = torch.randint(5, 12, (30,))  # ten facts, three wordings
+    batches = _batches(lengths, 3, 4, torch.Generator().manual_seed(0))
+    facts = torch.cat(batches) // 3
+    assert sorted(facts.tolist()) == list(range(10))
+    assert max(len(batch) for batch in batches) == 4
+
+
+def test_the_rate_rises_linearly_over_the_warm_up_and_then_stays_or_falls() -> None:
+    level = LearnConfig(warmup_share=0.1, decay=False)
+    assert [_rate(step, 100, level) for step in (0, 4, 9, 50, 99)] == [0.1, 0.5, 1.0, 1.0, 1.0]
+    falling = LearnConfig(warmup_share=0.1, decay=True)
+    assert _rate(55, 100, falling) == pytest.approx(0.5)
+    assert _rate(99, 100, falling) == pytest.approx(1 / 90)
+
+
+def test_the_papers_preset_is_the_papers() -> None:
+    paper = preset("paper")
+    assert (paper.score_mean, paper.score_deviation) == (0.0, 1.0)
+    assert (paper.learning_rate, paper.epochs, paper.batch_size) == (3e-4, 6, 32)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("epochs", 0, "epochs must be at least 1"),
+        ("learning_rate", 0.0, "learning_rate must be positive"),
+        ("learning_rate", float("nan"), "learning_rate must be positive"),
+        ("warmup_share", 1.0, "warmup_share must be"),
+        ("first_layer", 0, "first_layer counts from 1"),
+        ("patience", -1, "patience must not be negative"),
+    ],
+)
+def test_bad_settings_are_named(field: str, value: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LearnConfig(**{field: value})
+
+
+def test_a_layer_beyond_the_base_is_refused(
+    base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
+) -> None:
+    config = replace(CONFIG, first_layer=9)
+    with pytest.raises(ValueError, match="first_layer is 1 to 4"):
+        learn_mask(base, split_of(triples), templates["IsA"], config, seed=0)
+
+
+def test_unknown_presets_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown preset 'x'.*near-identity, paper"):
+        preset("x")

@@ -1,0 +1,170 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import plm
+from masks import MaskPack
+from training.assessment import (
+    MASKED,
+    MISMATCHED,
+    PRIOR,
+    RANDOM_HALF,
+    RANDOM_SAME,
+    UNMASKED,
+)
+from training.data import DataError, RelationTemplates, Triple, load_split, split_by_fact
+from training.evaluation import Evaluation
+from training.facts import add_to_train, askable, read_facts
+from training.learning import LearnConfig
+from training.run import PACK, REPORT, SPLIT, Event, Plan, RunError, evaluate_run, train
+
+CONFIG = LearnConfig(learning_rate=3e-3, epochs=2, batch_size=4)
+
+
+@pytest.fixture
+def data(tmp_path: Path, triples: tuple[Triple, ...]) -> Path:
+    path = tmp_path / "facts.tsv"
+    rows = [f"{fact.subject}\t{fact.relation}\t{fact.object}" for fact in triples]
+    path.write_text("subject\trelation\tobject\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture
+def plan(base: plm.BaseModel, data: Path, templates: dict[str, RelationTemplates]) -> Plan:
+    facts = read_facts(base, [data], templates)
+    return Plan(facts, None, templates, CONFIG, seed=0, pack_name="tiny")
+
+
+def test_facts_become_a_pack_of_masks_and_a_report(
+    base: plm.BaseModel, plan: Plan, tmp_path: Path
+) -> None:
+    pack = train(base, plan, tmp_path / "run")
+    assert pack.relations == ("AtLocation", "IsA")
+    assert pack.verify() == []
+    mask = pack.load("IsA")
+    assert mask.base_digest == base.digest
+    assert mask.metadata.templates[0] == "a [X] is a [Y] ."
+    assert mask.metadata.facts == {"test": 2, "train": 11, "validation": 3}
+    assert mask.metadata.data_name == "facts.tsv"
+    evaluation = evaluate_run(base, plan, tmp_path / "run")
+    assert set(evaluation.systems) == {
+        UNMASKED,
+        MASKED,
+        MISMATCHED,
+        RANDOM_SAME,
+        RANDOM_HALF,
+        PRIOR,
+    }
+    stored = (tmp_path / "run" / PACK / f"{REPORT}.json").read_text()
+    assert Evaluation.from_json(stored) == evaluation
+    assert "masked" in (tmp_path / "run" / f"{REPORT}.md").read_text()
+
+
+def test_masked_ranks_are_those_of_the_served_model(
+    base: plm.BaseModel, plan: Plan, tmp_path: Path
+) -> None:
+    pack = train(base, plan, tmp_path / "run")
+    evaluation = evaluate_run(base, plan, tmp_path / "run")
+    result = evaluation.of_system(MASKED)["IsA"]
+    engine = plm.Engine(base)
+    for fact, rank in zip(result.facts, result.ranks.realistic, strict=True):
+        template = plm.Template.parse("a [X] is a [Y] .")
+        prompt = plm.encode_prompt(base, template, fact.subject)
+        query = plm.Query(prompt, mask=pack.load("IsA"), top_k=base.vocab_size)
+        (ranking,) = plm.complete(engine, [query])
+        served = [completion.object for completion in ranking].index(fact.object) + 1
+        assert served == rank
+
+
+def test_a_killed_run_loses_only_the_relation_at_work(
+    base: plm.BaseModel, plan: Plan, tmp_path: Path
+) -> None:
+    def kill(event: Event) -> None:
+        if event.relation == "IsA":
+            raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(base, plan, out, tell=kill)
+    assert MaskPack.open(out / PACK).relations == ("AtLocation",)
+    events: list[Event] = []
+    resumed = train(base, plan, out, tell=events.append)
+    assert [event.relation for event in events if event.resumed] == ["AtLocation"]
+    whole = train(base, plan, tmp_path / "other")
+    for relation in whole.relations:
+        assert resumed.load(relation).digest == whole.load(relation).digest
+
+
+def test_a_folder_of_other_settings_is_refused(
+    base: plm.BaseModel, plan: Plan, tmp_path: Path
+) -> None:
+    train(base, plan, tmp_path / "run")
+    other = replace(plan, config=replace(CONFIG, epochs=3), seed=1)
+    with pytest.raises(RunError, match=r"other settings \(config, seed\)"):
+        train(base, other, tmp_path / "run")
+    (tmp_path / "run" / "settings.json").write_text("{")
+    with pytest.raises(RunError, match="not readable"):
+        train(base, plan, tmp_path / "run")
+
+
+def test_facts_that_cannot_be_asked_are_passed_over_with_a_reason(
+    base: plm.BaseModel, templates: dict[str, RelationTemplates], tmp_path: Path
+) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text(
+        "subject,relation,object\n"
+        "dog,IsA,animal\n"
+        "dog,IsA\n"
+        "dog,IsA,unheard\n"
+        "[MASK],IsA,animal\n" + "dog " * 50 + ",IsA,tool\n"
+    )
+    facts = read_facts(base, [path], templates)
+    assert facts.triples == (Triple("dog", "IsA", "animal"),)
+    assert [line.number for line in facts.bad_lines] == [3]
+    reasons = {item.triple.object: item.reason for item in facts.rejected}
+    assert "unheard" in reasons["unheard"]
+    assert any("[MASK]" in item.reason for item in facts.rejected)
+    assert any("tokens long" in item.reason for item in facts.rejected)
+
+
+def test_relations_without_templates_or_facts_are_named(
+    base: plm.BaseModel, data: Path, templates: dict[str, RelationTemplates]
+) -> None:
+    with pytest.raises(DataError, match=r"no templates for IsA"):
+        read_facts(base, [data], {"AtLocation": templates["AtLocation"]})
+    with pytest.raises(DataError, match=r"no fact of Eats.*AtLocation, IsA"):
+        read_facts(base, [data], templates, relations=["Eats"])
+
+
+def test_nothing_usable_is_an_error(
+    base: plm.BaseModel, templates: dict[str, RelationTemplates]
+) -> None:
+    with pytest.raises(DataError, match="no fact can be asked"):
+        askable(base, [Triple("[MASK]", "IsA", "animal")], templates)
+
+
+def test_further_facts_reach_training_only_and_never_a_held_out_one(
+    triples: tuple[Triple, ...],
+) -> None:
+    split = split_by_fact(triples, seed=0)
+    held = split.test[0]
+    further = [
+        replace(held, subject=f"a {held.subject}"),
+        replace(held, subject=f"{held.subject}s"),
+        split.train[0],
+        Triple("bee", held.relation, "thing"),
+    ]
+    grown = add_to_train(split, further)
+    assert set(grown.train) - set(split.train) == {Triple("bee", held.relation, "thing")}
+    assert (grown.validation, grown.test) == (split.validation, split.test)
+
+
+def test_the_split_on_disk_is_the_one_learned_from(
+    base: plm.BaseModel, plan: Plan, tmp_path: Path
+) -> None:
+    train(base, plan, tmp_path / "run")
+    split = load_split(tmp_path / "run" / SPLIT)
+    assert split == split_by_fact(plan.facts.triples, seed=0)
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["seed"] == 0

@@ -1,0 +1,145 @@
+"""From files of triples to facts the base can be asked, split for learning."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from plm import BaseModel, PromptError, Template, encode_prompt, object_token_id
+from training.data import (
+    BadLine,
+    DataError,
+    Format,
+    Rejected,
+    RelationTemplates,
+    Split,
+    Triple,
+    TripleFile,
+    Usable,
+    keep_single_token,
+    read_triples,
+    select_templates,
+)
+from training.data.source import digest_of
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was read and what of it can be used.
+
+    Attributes:
+        name: the files' names, for the mask's metadata.
+        digest: `sha256:` of the files.
+        triples: facts that can be asked, in the files' order.
+        rejected: facts that cannot, each with its reason.
+        bad_lines: lines that hold no fact.
+        summaries: one paragraph for each file.
+    """
+
+    name: str
+    digest: str
+    triples: tuple[Triple, ...]
+    rejected: tuple[Rejected, ...]
+    bad_lines: tuple[BadLine, ...]
+    summaries: tuple[str, ...]
+
+
+def read_facts(
+    base: BaseModel,
+    paths: Sequence[Path],
+    templates: Mapping[str, RelationTemplates],
+    *,
+    format: Format = "auto",
+    relations: Sequence[str] = (),
+) -> Facts:
+    """Read files of triples and keep the facts that `base` can be asked with `templates`.
+
+    `relations` narrows the files to those relations.
+
+    Raises:
+        DataError: a file cannot be read, a relation has no templates or is in no file, or no fact
+            is usable; the text says what would be right.
+    """
+    files = [read_triples(path, format=format) for path in paths]
+    triples = [triple for file in files for triple in file.triples]
+    if relations:
+        triples = _narrowed(triples, relations)
+    chosen = select_templates(templates, (triple.relation for triple in triples))
+    usable = askable(base, triples, chosen)
+    return Facts(
+        name=", ".join(file.source for file in files),
+        digest=_common_digest(files),
+        triples=usable.triples,
+        rejected=usable.rejected,
+        bad_lines=tuple(line for file in files for line in file.bad_lines),
+        summaries=tuple(file.summary() for file in files),
+    )
+
+
+def askable(
+    base: BaseModel, triples: Iterable[Triple], templates: Mapping[str, RelationTemplates]
+) -> Usable:
+    """Keep the facts whose object is one token and whose prompts the base can read.
+
+    Raises:
+        DataError: facts were given and none of them is usable.
+    """
+    single, rejected = keep_single_token(triples, lambda word: object_token_id(base, word))
+    kept: list[Triple] = []
+    unreadable: list[Rejected] = []
+    for triple in single:
+        wordings = templates[triple.relation]
+        try:
+            for text in (wordings.evaluation, *wordings.training):
+                encode_prompt(base, Template.parse(text), triple.subject)
+        except PromptError as error:
+            unreadable.append(Rejected(triple, str(error)))
+        else:
+            kept.append(triple)
+    if unreadable and not kept:
+        raise DataError(f"no fact can be asked: {unreadable[0].reason}")
+    return Usable(tuple(kept), (*rejected, *unreadable))
+
+
+def add_to_train(split: Split, further: Iterable[Triple]) -> Split:
+    """The split with further facts to learn from: those no part of it holds already.
+
+    Nothing near a held-out fact gets in either: a further fact is left out when it differs from a
+    validation or test fact of its relation by articles or a plural `s` only.
+    """
+    held_out = {_stem(triple) for triple in (*split.validation, *split.test)}
+    train = {triple.key: triple for triple in split.train}
+    for triple in further:
+        if _stem(triple) not in held_out:
+            train.setdefault(triple.key, triple)
+    ordered = tuple(sorted(train.values(), key=lambda triple: triple.key))
+    return Split(ordered, split.validation, split.test)
+
+
+_ARTICLES = frozenset({"a", "an", "the", "to", "your", "some"})
+
+
+def _stem(triple: Triple) -> tuple[str, str, str]:
+    """The fact's key without articles and plural endings: coarse, so that too much is left out."""
+    subject, relation, object_ = triple.key
+    return _stem_text(subject), relation, _stem_text(object_)
+
+
+def _stem_text(text: str) -> str:
+    words = [word for word in text.split() if word not in _ARTICLES] or text.split()
+    return " ".join(word.removesuffix("s").removesuffix("e") for word in words)
+
+
+def _narrowed(triples: Sequence[Triple], relations: Sequence[str]) -> list[Triple]:
+    there = {triple.relation for triple in triples}
+    if missing := [relation for relation in relations if relation not in there]:
+        raise DataError(
+            f"no fact of {', '.join(missing)} in the data; its relations are "
+            f"{', '.join(sorted(there))}"
+        )
+    return [triple for triple in triples if triple.relation in relations]
+
+
+def _common_digest(files: Sequence[TripleFile]) -> str:
+    if len(files) == 1:
+        return files[0].digest
+    return digest_of("\n".join(file.digest for file in files).encode())

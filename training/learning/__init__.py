@@ -1,0 +1,23 @@
+"""Learns relation masks over a frozen base: prompts, cached states, the learner, its settings.
+
+`learn_mask` is one relation; `training.run` does many and writes the pack.
+"""
+
+from training.learning.config import PRESETS, LearnConfig, preset
+from training.learning.layers import layers_with
+from training.learning.learner import LearnedMask, LearnProgress, learn_mask
+from training.learning.scoring import ranks_of
+from training.learning.states import LowerStates, prompts_of
+
+__all__ = [
+    "PRESETS",
+    "LearnConfig",
+    "LearnProgress",
+    "LearnedMask",
+    "LowerStates",
+    "layers_with",
+    "learn_mask",
+    "preset",
+    "prompts_of",
+    "ranks_of",
+]

@@ -1,0 +1,76 @@
+"""The settings of mask learning, and the named presets."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LearnConfig:
+    """How the mask of a relation is learned.
+
+    Attributes:
+        method: name of a mask generator, see `training.methods`.
+        score_mean: scores start from N(score_mean, score_deviation).
+        score_deviation: see `score_mean`.
+        learning_rate: Adam's, of the scores.
+        epochs: passes over a relation's facts, each fact under one random wording a pass.
+        batch_size: prompts a step.
+        warmup_share: share of the steps over which the rate rises linearly; it then stays.
+        decay: whether the rate falls linearly to zero after the warm-up.
+        label_smoothing: share of the target's probability given to the whole vocabulary.
+        validations_an_epoch: how often the mask is tried on validation facts; the best is kept.
+        patience: stop after so many validations without a better one (0: never).
+        first_layer: first masked layer, counted from 1; None for the architecture's default range.
+
+    Raises:
+        ValueError: a setting is out of range; the message names it.
+    """
+
+    method: str = "deterministic"
+    score_mean: float = 0.01
+    score_deviation: float = 0.005
+    learning_rate: float = 1e-3
+    epochs: int = 4
+    batch_size: int = 32
+    warmup_share: float = 0.1
+    decay: bool = True
+    label_smoothing: float = 0.0
+    validations_an_epoch: int = 2
+    patience: int = 0
+    first_layer: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "validations_an_epoch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("learning_rate", "score_deviation"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("warmup_share", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
+        if self.patience < 0:
+            raise ValueError(f"patience must not be negative, not {self.patience}")
+        if self.first_layer is not None and self.first_layer < 1:
+            raise ValueError(f"first_layer counts from 1, not {self.first_layer}")
+
+
+PRESETS: dict[str, LearnConfig] = {
+    "near-identity": LearnConfig(),
+    # Ren & Zhu, section 4: N(0, 1), Adam 3e-4, batch 32, warm-up over 10 % of the steps, 6 epochs.
+    "paper": LearnConfig(
+        score_mean=0.0, score_deviation=1.0, learning_rate=3e-4, epochs=6, decay=False
+    ),
+}
+
+
+def preset(name: str) -> LearnConfig:
+    """The settings of that name.
+
+    Raises:
+        ValueError: an unknown name; the message lists the known ones.
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        known = ", ".join(sorted(PRESETS))
+        raise ValueError(f"unknown preset {name!r}; known are {known}") from None

@@ -1,0 +1,41 @@
+"""Logits of cached prompts under given upper layers, and the ranks of their targets."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from plm import BaseModel, LayerWeights, upper_rows
+from training.evaluation import Ranks, rank_targets
+from training.learning.states import LowerStates, StateBatch
+
+_PROMPTS_A_PASS = 256
+
+
+def logits_of(base: BaseModel, batch: StateBatch, layers: Sequence[LayerWeights]) -> Tensor:
+    """Logits (B, V) at the mask positions; differentiable with respect to the layers' weights."""
+    rows = upper_rows(base, batch.hidden, batch.attention_mask, batch.mask_positions, layers)
+    return base.head(rows)
+
+
+def ranks_of(
+    base: BaseModel, states: LowerStates, targets: Tensor, layers: Sequence[LayerWeights]
+) -> Ranks:
+    """The ranks (N,) of the targets (N,) over the whole vocabulary, in the prompts' order."""
+    parts = list(_ranks_by_pass(base, states, targets, layers))
+    order = torch.cat([indices for indices, _ in parts]).argsort().numpy()
+    return Ranks(
+        *(
+            torch.cat([torch.from_numpy(getattr(ranks, side)) for _, ranks in parts]).numpy()[order]
+            for side in ("optimistic", "pessimistic")
+        )
+    )
+
+
+@torch.inference_mode()
+def _ranks_by_pass(
+    base: BaseModel, states: LowerStates, targets: Tensor, layers: Sequence[LayerWeights]
+) -> Iterator[tuple[Tensor, Ranks]]:
+    for indices in states.lengths.argsort(stable=True).split(_PROMPTS_A_PASS):
+        logits = logits_of(base, states.batch(indices), layers).float()
+        yield indices, rank_targets(logits, targets[indices])

@@ -1,0 +1,129 @@
+"""Facts as prompts, and what the frozen lower layers make of them, computed once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from plm import (
+    BaseModel,
+    EncodedPrompt,
+    Template,
+    collate,
+    encode_prompt,
+    lower_states,
+    object_token_id,
+)
+from training.data import Triple
+
+DEFAULT_STATE_BYTES = 2 * 2**30
+_PROMPTS_A_PASS = 256
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Cloze prompts of facts under wordings.
+
+    Attributes:
+        encoded: one for each fact and wording, fact by fact.
+        targets: (facts,) token id of each fact's object.
+        wordings: how many prompts a fact has.
+    """
+
+    encoded: tuple[EncodedPrompt, ...]
+    targets: Tensor
+    wordings: int
+
+
+def prompts_of(base: BaseModel, facts: Sequence[Triple], templates: Sequence[str]) -> Prompts:
+    """Every fact under every template.
+
+    Raises:
+        PromptError: a subject or template cannot be a prompt.
+        ObjectError: an object is not one token.
+    """
+    parsed = [Template.parse(template) for template in templates]
+    return Prompts(
+        encoded=tuple(
+            encode_prompt(base, template, fact.subject) for fact in facts for template in parsed
+        ),
+        targets=torch.tensor([object_token_id(base, fact.object) for fact in facts]),
+        wordings=len(parsed),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class StateBatch:
+    """What enters the first masked layer.
+
+    Attributes:
+        hidden: (B, T, H).
+        attention_mask: (B, T), 1 for tokens and 0 for padding.
+        mask_positions: (B,) long.
+    """
+
+    hidden: Tensor
+    attention_mask: Tensor
+    mask_positions: Tensor
+
+
+class LowerStates:
+    """States of prompts below the first masked layer, kept end to end without padding.
+
+    Prompts whose states would take more than `max_bytes` are not kept but run through the lower
+    layers again each time: slower, never out of memory.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        encoded: Sequence[EncodedPrompt],
+        first_layer: int,
+        *,
+        max_bytes: int = DEFAULT_STATE_BYTES,
+    ) -> None:
+        self._base = base
+        self._encoded = encoded
+        self._first_layer = first_layer
+        self.lengths = torch.tensor([len(prompt.input_ids) for prompt in encoded])
+        self._starts = self.lengths.cumsum(0) - self.lengths
+        self._positions = torch.tensor([prompt.mask_position for prompt in encoded])
+        size = int(self.lengths.sum()) * base.hidden_size * base.dtype.itemsize
+        self._states = self._all_states() if size <= max_bytes else None
+
+    def __len__(self) -> int:
+        """How many prompts there are."""
+        return len(self._encoded)
+
+    def batch(self, indices: Tensor) -> StateBatch:
+        """The states of the prompts at (B,) indices, padded to the longest of them."""
+        device = self._base.device
+        lengths = self.lengths[indices]
+        longest = int(lengths.max())
+        within = torch.arange(longest)[None, :]
+        real = within < lengths[:, None]
+        if self._states is None:
+            hidden = self._run(indices.tolist())
+        else:
+            # Padding reads the prompt's own last token: finite, and hidden by the mask.
+            places = self._starts[indices][:, None] + within.minimum(lengths[:, None] - 1)
+            hidden = self._states[places.to(device)]
+        return StateBatch(hidden, real.long().to(device), self._positions[indices].to(device))
+
+    def _run(self, indices: Sequence[int]) -> Tensor:
+        batch = collate([self._encoded[index] for index in indices], self._base)
+        return lower_states(self._base, batch, self._first_layer)
+
+    def _all_states(self) -> Tensor:
+        total = int(self.lengths.sum())
+        states = torch.empty(
+            total, self._base.hidden_size, dtype=self._base.dtype, device=self._base.device
+        )
+        # By length, so that a pass pads little.
+        for indices in self.lengths.argsort(stable=True).split(_PROMPTS_A_PASS):
+            hidden = self._run(indices.tolist())
+            for row, index in enumerate(indices.tolist()):
+                start, length = int(self._starts[index]), int(self.lengths[index])
+                states[start : start + length] = hidden[row, :length]
+        return states

@@ -1,0 +1,197 @@
+"""A training run: facts in, a pack of masks with its report out; resumable between relations."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from masks import MANIFEST_NAME, MaskPack, RelationMask, add_to_pack, write_pack
+from plm import BaseModel
+from training.assessment import Assessed, assess
+from training.data import (
+    RelationTemplates,
+    Split,
+    load_split,
+    save_split,
+    split_by_fact,
+)
+from training.evaluation import Evaluation, collect_provenance, markdown
+from training.facts import Facts, add_to_train
+from training.learning import LearnConfig, LearnedMask, LearnProgress, learn_mask
+
+PACK = "pack"
+SPLIT = "split.jsonl"
+SETTINGS = "settings.json"
+REPORT = "report"
+
+
+class RunError(ValueError):
+    """A run cannot start or go on; the message says what would be right."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides what a run makes.
+
+    Attributes:
+        facts: the facts, split 7:2:1.
+        further: facts to learn from only, on top of the training split; None for none.
+        templates: wordings by relation.
+        config: how masks are learned.
+        seed: of the split and of learning.
+        pack_name: name the pack gets.
+    """
+
+    facts: Facts
+    further: Facts | None
+    templates: Mapping[str, RelationTemplates]
+    config: LearnConfig
+    seed: int
+    pack_name: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a run tells as it goes: which relation, and its progress (None: it is done)."""
+
+    relation: str
+    index: int
+    relations: int
+    progress: LearnProgress | None = None
+    learned: LearnedMask | None = None
+    resumed: bool = False
+
+
+def train(
+    base: BaseModel, plan: Plan, out: Path, *, tell: Callable[[Event], None] = lambda _: None
+) -> MaskPack:
+    """Learn a mask for every relation of the plan into the pack `out`/pack.
+
+    Each mask is in the pack as soon as it is learned: killed at any moment, a run loses at most
+    the relation at work, and the same call goes on with it.
+
+    Raises:
+        RunError: `out` holds a run with other settings.
+        DataError: a relation has fewer than three facts.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _check_settings(out / SETTINGS, base, plan)
+    split = split_by_fact(plan.facts.triples, seed=plan.seed)
+    save_split(split, out / SPLIT)
+    learning = split if plan.further is None else add_to_train(split, plan.further.triples)
+    relations = sorted({fact.relation for fact in split.train})
+    folder = out / PACK
+    done = set(MaskPack.open(folder).relations) if (folder / MANIFEST_NAME).exists() else set()
+    for index, relation in enumerate(relations):
+        if relation in done:
+            tell(Event(relation, index, len(relations), resumed=True))
+            continue
+
+        def progress(value: LearnProgress, relation: str = relation, index: int = index) -> None:
+            tell(Event(relation, index, len(relations), progress=value))
+
+        part = learning.of_relation(relation)
+        learned = learn_mask(
+            base, part, plan.templates[relation], plan.config, seed=plan.seed, report=progress
+        )
+        mask = _mask_of(base, plan, relation, part, learned)
+        if (folder / MANIFEST_NAME).exists():
+            add_to_pack(folder, mask)
+        else:
+            write_pack(folder, [mask], name=plan.pack_name)
+        tell(Event(relation, index, len(relations), learned=learned))
+    return MaskPack.open(folder)
+
+
+def evaluate_run(
+    base: BaseModel,
+    plan: Plan,
+    out: Path,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Assess the run's masks on its test facts, which nothing was chosen on; write the report."""
+    split = load_split(out / SPLIT)
+    learning = split if plan.further is None else add_to_train(split, plan.further.triples)
+    provenance = collect_provenance(
+        seed=plan.seed,
+        data_digest=plan.facts.digest,
+        split_digest=split.digest,
+        base_digest=base.digest,
+    )
+    what = Assessed(
+        test=split.test,
+        train=learning.train,
+        templates=plan.templates,
+        masks=MaskPack.open(out / PACK).load_all(),
+    )
+    evaluation = assess(base, what, provenance, seed=plan.seed, report=tell)
+    write_report(evaluation, out)
+    # The report travels with the masks it is about.
+    for suffix in (".json", ".md"):
+        shutil.copyfile(out / f"{REPORT}{suffix}", out / PACK / f"{REPORT}{suffix}")
+    return evaluation
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> None:
+    """Write report.json (every rank) and report.md (the tables) into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{REPORT}.json").write_text(evaluation.to_json(), encoding="utf-8")
+    (folder / f"{REPORT}.md").write_text(markdown(evaluation), encoding="utf-8")
+
+
+def _check_settings(path: Path, base: BaseModel, plan: Plan) -> None:
+    """A folder belongs to one run: other settings would mix two kinds of masks in one pack."""
+    templates = {name: asdict(wording) for name, wording in plan.templates.items()}
+    settings = {
+        "base": base.digest,
+        "data": plan.facts.digest,
+        "relations": sorted({fact.relation for fact in plan.facts.triples}),
+        "further": None if plan.further is None else plan.further.digest,
+        "templates": hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest(),
+        "config": asdict(plan.config),
+        "seed": plan.seed,
+        "pack": plan.pack_name,
+    }
+    if path.exists():
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunError(f"{path} is not readable: {error}; give another --out") from error
+        changed = sorted(key for key in settings if stored.get(key) != settings[key])
+        if changed:
+            raise RunError(
+                f"{path.parent} holds a run with other settings ({', '.join(changed)}); "
+                "give another --out, or the same settings to go on with it"
+            )
+        return
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def _mask_of(
+    base: BaseModel, plan: Plan, relation: str, part: Split, learned: LearnedMask
+) -> RelationMask:
+    config = {key: value for key, value in asdict(plan.config).items() if key != "method"}
+    wording = plan.templates[relation]
+    sources = [plan.facts] if plan.further is None else [plan.facts, plan.further]
+    return RelationMask.from_keep(
+        learned.keep,
+        relation=relation,
+        base_model=base.name,
+        base_digest=base.digest,
+        architecture=base.architecture.model_type,
+        layers=learned.layers,
+        method=plan.config.method,
+        threshold=learned.threshold,
+        templates=tuple(dict.fromkeys((wording.evaluation, *wording.training))),
+        data_name=" + ".join(source.name for source in sources),
+        data_digest=part.digest,
+        seed=plan.seed,
+        validation=learned.validation,
+        tool_version=version("relata"),
+        settings={**config, "step": learned.step, "steps": learned.steps},
+        facts={name: len(facts) for name, facts in part.parts()},
+    )
