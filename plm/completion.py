@@ -73,8 +73,8 @@ def complete(engine: Engine, queries: Sequence[Query]) -> list[Ranking]:
     for query in queries:
         _check(engine.base, query)
     batch = collate([query.prompt for query in queries], engine.base)
+    logits = engine.forward(batch, [query.mask for query in queries])
     with torch.inference_mode():
-        logits = engine.forward(batch, [query.mask for query in queries])
         log_probs = logits.log_softmax(dim=1)
         # A vocabulary padded to a round size has rows that no token belongs to.
         log_probs[:, len(engine.base.tokenizer) :] = float("-inf")

@@ -11,7 +11,7 @@ from plm.base import BaseModel
 from plm.cloze import EncodedBatch
 from plm.layers import GroupedLayer, LayerWeights
 from plm.mask_cache import MaskCache
-from plm.masked import MaskedLayers, lowest_layer
+from plm.masked import MaskedLayers
 from plm.states import lower_states, upper_rows
 
 DEFAULT_CACHE_BYTES = 2**30
@@ -52,7 +52,8 @@ class Engine:
         """Logits (B, V) at the mask positions, fp32, rows in the batch's order.
 
         `mask_sets` has one mask for each row; None runs the unmasked model. A row's logits do not
-        depend on the other rows but for rounding.
+        depend on the other rows but for rounding. The result is an inference tensor: it takes
+        part in no gradient.
 
         Raises:
             ValueError: not one mask for each row.
@@ -62,8 +63,9 @@ class Engine:
             raise ValueError(
                 f"{len(batch.input_ids)} rows need as many masks, not {len(mask_sets)}"
             )
+        # Outside inference mode, so that sets in the cache stay usable for gradients.
+        groups = self._group(mask_sets)
         with torch.inference_mode():
-            groups = self._group(mask_sets)
             return self.base.head(self._rows(batch, groups)).float()
 
     def log_probs(
@@ -74,8 +76,8 @@ class Engine:
         `token_ids` is long, (K,) for all rows or (B, K); the result is (B, K). Raises as
         `forward` does.
         """
+        logits = self.forward(batch, mask_sets)
         with torch.inference_mode():
-            logits = self.forward(batch, mask_sets)
             wanted = token_ids.to(logits.device).expand(len(logits), -1)
             return logits.gather(1, wanted) - logits.logsumexp(dim=1, keepdim=True)
 
@@ -93,8 +95,11 @@ class Engine:
         )
 
     def _rows(self, batch: EncodedBatch, groups: _Groups) -> Tensor:
-        masked = [group for group in groups.sets if group is not None]
-        first = lowest_layer(masked) if masked else self.base.layer_count
+        # Without a mask only the last layer is left above, which runs at the mask positions alone.
+        first = min(
+            (group.first for group in groups.sets if group is not None),
+            default=self.base.layer_count,
+        )
         hidden = lower_states(self.base, batch, first)
         layers = [self._layer(groups, number) for number in range(first, self.base.layer_count + 1)]
         if len(groups.sets) == 1:

@@ -13,7 +13,7 @@ from plm.digest import weights_digest
 from plm.errors import BaseModelError
 from plm.layers import Activation, LayerWeights, Norm
 from plm.linear import Linear
-from plm.objects import check_word_tokens
+from plm.objects import word_token_kind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerFast
@@ -170,6 +170,12 @@ def _read_model(name: str, place: str, config: "PreTrainedConfig") -> nn.Module:
             + "; take the checkpoint that was saved with its masked-LM head"
         )
     network: nn.Module = model
+    for parameter_name, parameter in network.named_parameters():
+        # Not a number would spread to every answer, and rank nothing.
+        if not bool(torch.isfinite(parameter).all()):
+            raise BaseModelError(
+                f"{name!r} has weights that are no finite numbers: {parameter_name}"
+            )
     return network.eval().requires_grad_(False)
 
 
@@ -197,7 +203,7 @@ def _read_tokenizer(name: str, place: str, vocab_size: int) -> "PreTrainedTokeni
             f"the tokenizer of {name!r} has {len(tokenizer)} tokens, but its model only "
             f"{vocab_size}; they do not belong together"
         )
-    check_word_tokens(name, tokenizer)
+    word_token_kind(name, tokenizer)
     # Prompts are never cut, and are encoded through the backend directly: the wrapper's own call
     # switches truncation and padding on a shared object, which is not safe across threads.
     tokenizer.backend_tokenizer.no_truncation()

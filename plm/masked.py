@@ -1,6 +1,5 @@
 """The base's weights under a mask: W * M as dense matrices, for the layers that the mask covers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,8 +103,3 @@ def unpack_keep(packed: NDArray[np.uint8], columns: int, device: torch.device) -
     places = torch.arange(8, dtype=torch.uint8, device=device)
     bits = (packed_bits.unsqueeze(-1) >> places) & 1
     return bits.flatten(1)[:, :columns].bool()
-
-
-def lowest_layer(sets: Sequence[MaskedLayers]) -> int:
-    """The lowest layer that any of the mask sets covers, counted from 1; `sets` is not empty."""
-    return min(masked.first for masked in sets)

@@ -21,7 +21,7 @@ _SPACE = "\u0120"
 _FILLER = re.compile(r"\[[^\]]*\]|<[^>]*>|madeupword\d+")
 
 
-def check_word_tokens(name: str, tokenizer: "PreTrainedTokenizerFast") -> WordTokens:
+def word_token_kind(name: str, tokenizer: "PreTrainedTokenizerFast") -> WordTokens:
     """How a fast tokenizer marks where words begin.
 
     Raises:
@@ -50,7 +50,7 @@ def object_token_id(base: BaseModel, word: str) -> int:
     text = word.strip()
     if not text or not _encodable(text):
         raise ObjectError(f"object {word!r:.80} is no word")
-    lead = " " if check_word_tokens(base.name, base.tokenizer) == "byte_bpe" else ""
+    lead = " " if word_token_kind(base.name, base.tokenizer) == "byte_bpe" else ""
     encoding = base.tokenizer.backend_tokenizer.encode(lead + text, add_special_tokens=False)
     ids: list[int] = encoding.ids
     if len(ids) != 1:
@@ -78,7 +78,7 @@ def object_text(base: BaseModel, token_id: int) -> str:
             f"no token of {base.name} has id {token_id}; ids are 0 to {len(base.tokenizer) - 1}"
         )
     text: str = token
-    if check_word_tokens(base.name, base.tokenizer) == "byte_bpe":
+    if word_token_kind(base.name, base.tokenizer) == "byte_bpe":
         # Byte-level tokens are readable only after decoding: the byte alphabet is not text.
         text = base.tokenizer.backend_tokenizer.decode([token_id], skip_special_tokens=False)
     return text.strip()
@@ -91,7 +91,7 @@ def answer_token_ids(base: BaseModel) -> Tensor:
     pure punctuation, ids without a token, and bytes that are no text on their own. Takes tens of
     milliseconds: keep the result.
     """
-    words = check_word_tokens(base.name, base.tokenizer) == "byte_bpe"
+    words = word_token_kind(base.name, base.tokenizer) == "byte_bpe"
     special = set(base.tokenizer.all_special_ids)
     prefix = "" if words else base.tokenizer.backend_tokenizer.model.continuing_subword_prefix
     allowed = torch.zeros(base.vocab_size, dtype=torch.bool)

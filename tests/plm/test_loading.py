@@ -211,6 +211,14 @@ def test_weights_of_another_shape(folder: Path, edit_config: EditConfig) -> None
         plm.load_base(folder)
 
 
+def test_weights_that_are_no_numbers(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.encoder.layer.0.output.dense.bias"][3] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(plm.BaseModelError, match=r"no finite numbers: bert\.encoder\.layer\.0"):
+        plm.load_base(folder)
+
+
 def test_no_tokenizer_files(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").unlink()

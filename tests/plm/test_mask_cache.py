@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,8 +91,21 @@ def test_a_failure_is_not_remembered(bert: Tiny, monkeypatch: pytest.MonkeyPatch
     assert cache.get(bert.combined()).first == 3
 
 
-def test_a_mask_of_another_base_is_refused_even_if_its_digest_is_held(
-    bert: Tiny, mpnet: Tiny
-) -> None:
+def test_another_base_is_refused_even_if_the_digest_is_held(bert: Tiny, mpnet: Tiny) -> None:
+    cache = plm.MaskCache(bert.base, SET_BYTES)
+    mask = bert.combined()
+    cache.get(mask)
     with pytest.raises(MaskMismatchError, match="was made for base"):
-        plm.MaskCache(bert.base, SET_BYTES).get(mpnet.combined())
+        cache.get(replace(mask, base_digest=mpnet.base.digest))
+
+
+def test_sets_that_the_engine_made_can_take_part_in_a_gradient(bert: Tiny) -> None:
+    engine = plm.Engine(bert.base)
+    mask = bert.combined()
+    batch = plm.collate(bert.prompts, bert.base)
+    engine.forward(batch, [mask] * len(bert.prompts))
+    hidden = plm.lower_states(bert.base, batch, 3).requires_grad_()
+    layers = engine.cache.get(mask).layers
+    rows = plm.upper_rows(bert.base, hidden, batch.attention_mask, batch.mask_positions, layers)
+    rows.sum().backward()
+    assert hidden.grad is not None
