@@ -1,0 +1,131 @@
+"""What the service refuses, without HTTP; `app.problems` says how each looks to a client."""
+
+from dataclasses import dataclass
+
+
+class AppError(Exception):
+    """Base of all errors of the service."""
+
+
+class SettingsError(AppError):
+    """A setting that is wrong; the message names it and says what is right."""
+
+
+class StartupError(AppError):
+    """The service cannot start as it is set up."""
+
+
+@dataclass(frozen=True)
+class FieldFault:
+    """What is wrong with one field of a request.
+
+    Attributes:
+        path: where the field stands in the body, keys and list indices.
+        detail: a sentence that says what is wrong and what would be right.
+    """
+
+    path: tuple[str | int, ...]
+    detail: str
+
+
+class RequestError(AppError):
+    """A body that breaks the rules of its schema, or limits that only the service knows."""
+
+    def __init__(self, faults: tuple[FieldFault, ...]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        return "; ".join(fault.detail for fault in self.faults)
+
+
+class CombineError(RequestError):
+    """A way to combine masks that means nothing."""
+
+
+class PromptRefusedError(RequestError):
+    """A subject or template that makes no prompt."""
+
+
+class WordError(RequestError):
+    """A target or filter word that is not one token."""
+
+
+class TooManyQueriesError(AppError):
+    """More queries in one request than are allowed."""
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(
+            f"the request holds {count} queries; at most {limit} go into one. Send several requests"
+        )
+        self.limit = limit
+
+
+class TooManyCompletionsError(AppError):
+    """More completions asked for by one request than are allowed."""
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(
+            f"the request asks for {count} completions; at most {limit} go into one. Lower top_k "
+            f"or send several requests"
+        )
+        self.limit = limit
+
+
+class RefusedRelationError(AppError):
+    """A relation whose mask file was refused when the service started."""
+
+    def __init__(self, relation: str, file: str, reason: str, known: tuple[str, ...]) -> None:
+        super().__init__(
+            f"relation {relation!r:.160} is not served, because its mask file {file} was refused: "
+            f"{reason}"
+        )
+        self.relation = relation
+        self.reason = reason
+        self.known = known
+
+
+class OverloadedError(AppError):
+    """The queue is full.
+
+    Attributes:
+        retry_after: seconds after which there should be room, at least 1.
+    """
+
+    def __init__(self, waiting: int, limit: int, retry_after: int) -> None:
+        super().__init__(
+            f"{waiting} queries are being worked on and at most {limit} may be; try again in "
+            f"{retry_after} s"
+        )
+        self.retry_after = retry_after
+
+
+class NotReadyError(AppError):
+    """The model is not loaded yet, or the service is stopping."""
+
+
+class MediaTypeError(AppError):
+    """A body that does not say it is JSON."""
+
+
+class BodyTooLargeError(AppError):
+    """A body over the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the request's body is larger than {limit} bytes, which is the limit")
+        self.limit = limit
+
+
+class InvalidJsonError(AppError):
+    """A body that is not JSON.
+
+    Attributes:
+        line: where it went wrong, counted from 1; None where that is not known.
+        column: likewise.
+    """
+
+    def __init__(self, reason: str, line: int | None = None, column: int | None = None) -> None:
+        place = "" if line is None else f" (line {line}, column {column})"
+        super().__init__(f"the request's body is not valid JSON: {reason}{place}")
+        self.line = line
+        self.column = column

@@ -1,0 +1,134 @@
+"""Settings of the service: environment variables `RELATA_*`, or flags of the same names."""
+
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    ByteSize,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import SettingsError
+
+PREFIX = "RELATA_"
+
+Dtype = Literal["float32", "bfloat16"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def shipped_packs() -> tuple[Path, ...]:
+    """The mask packs that come with the package: one, or none in a checkout without it."""
+    spec = find_spec("masks")
+    if spec is None or spec.origin is None:
+        return ()
+    folder = Path(spec.origin).parent / "packs" / "conceptnet"
+    return (folder,) if folder.is_dir() else ()
+
+
+def _split_folders(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_folders)]
+
+
+class Settings(BaseSettings):
+    """What can be set. Each description says what is right, and stands in error messages."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+    )
+
+    base: str = Field(
+        "minilm-l6-mlm",
+        min_length=1,
+        description="name of an embedded base, folder or hub id of a masked LM",
+    )
+    packs: Folders = Field(
+        default_factory=shipped_packs,
+        description="folders of mask packs, separated by commas (default: the packs shipped)",
+    )
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="address to listen on, 0.0.0.0 for all"
+    )
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0 for any free one")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="auto, cpu, mps, cuda or cuda:N",
+    )
+    dtype: Dtype = Field("float32", description="type of the weights: float32 or bfloat16")
+    threads: PositiveInt | None = Field(
+        None, description="CPU threads of one forward pass, at least 1 (default: torch's choice)"
+    )
+    max_body_bytes: ByteSize = Field(
+        ByteSize(2**20), ge=1024, description="largest request body, at least 1KiB, e.g. 1MiB"
+    )
+    max_queries: PositiveInt = Field(256, description="most queries of one request, at least 1")
+    max_completions: PositiveInt = Field(
+        100_000, description="most completions that one request may ask for, at least 1"
+    )
+    token_budget: PositiveInt = Field(
+        2048, description="tokens of one forward pass, padding included, at least 1"
+    )
+    queue_size: PositiveInt = Field(
+        1024, description="queries accepted and not yet answered, at least 1"
+    )
+    mask_cache_bytes: ByteSize = Field(
+        ByteSize(128 * 2**20),
+        ge=0,
+        description="memory for masked weights kept ready, e.g. 128MiB, 0 for none",
+    )
+    log_level: LogLevel = Field("info", description="debug, info, warning or error")
+
+    @model_validator(mode="after")
+    def _queries_fit_the_queue(self) -> Self:
+        if self.max_queries > self.queue_size:
+            raise PydanticCustomError(
+                "max_queries",
+                "{prefix}MAX_QUERIES is {queries}, but {prefix}QUEUE_SIZE only {size}; a request "
+                "of that many queries could never be accepted",
+                {"prefix": PREFIX, "queries": self.max_queries, "size": self.queue_size},
+            )
+        return self
+
+
+def load_settings(flags: Mapping[str, str | None] | None = None) -> Settings:
+    """Settings from the environment; `flags` that are not None win over it.
+
+    Raises:
+        SettingsError: a value is wrong; the message names the variable and says what is right.
+    """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(detail) for detail in error.errors())) from error
+
+
+def unknown_variables(environment: Iterable[str]) -> tuple[str, ...]:
+    """Variables that look like settings but are none, sorted: most likely a slip of the pen."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return tuple(
+        sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    )
+
+
+def _explain(detail: ErrorDetails) -> str:
+    if not detail["loc"]:
+        return detail["msg"]
+    name = str(detail["loc"][0])
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return f"there is no setting {name!r}"
+    return f"{PREFIX}{name.upper()} is {detail['input']!r:.160}; right is: {field.description}"
