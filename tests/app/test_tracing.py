@@ -1,0 +1,63 @@
+"""What happens to an error that nobody foresaw."""
+
+import asyncio
+import logging
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.problems import add_error_handlers
+from app.tracing import RequestTracing
+
+
+def _get(path: str) -> httpx.Response:
+    app = FastAPI()
+    add_error_handlers(app)
+    app.add_middleware(RequestTracing)
+
+    @app.get("/fails")
+    async def fails() -> None:
+        raise RuntimeError("the secret of the house")
+
+    @app.get("/numbers/{number}")
+    async def numbers(number: int) -> int:
+        return number
+
+    async def get() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get(path, headers={"x-request-id": "trace-7"})
+
+    return asyncio.run(get())
+
+
+def test_a_crash_is_a_problem_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        response = _get("/fails")
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["x-request-id"] == "trace-7"
+    problem = response.json()
+    assert problem["type"] == "urn:relata:problem:internal-error"
+    assert problem["request_id"] == "trace-7"
+    assert "secret" not in response.text
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert "trace-7" in record.getMessage()
+    assert "secret" in str(record.exc_info)
+
+
+def test_what_the_framework_validates_is_a_problem_too() -> None:
+    response = _get("/numbers/seven")
+    assert response.status_code == 422
+    assert response.json()["type"] == "urn:relata:problem:invalid-request"
+    assert response.json()["errors"][0]["pointer"] == "#/path/number"
+
+
+def test_each_request_leaves_a_line_with_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        _get("/numbers/7")
+    assert any(
+        "GET /numbers/7 200" in record.getMessage() and "trace-7" in record.getMessage()
+        for record in caplog.records
+    )
