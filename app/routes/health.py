@@ -1,0 +1,28 @@
+"""Is it alive, is it ready, and where to start reading."""
+
+from fastapi import APIRouter
+from starlette.responses import RedirectResponse
+
+from app.problems import NOT_READY, documented
+from app.readiness import ReadyService
+from app.schemas.info import Alive, Ready
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/health")
+async def health() -> Alive:
+    """The process answers; always 200. Restart it if this fails."""
+    return Alive()
+
+
+@router.get("/ready", responses=documented(NOT_READY))
+async def ready(_: ReadyService) -> Ready:
+    """Model and masks are loaded and a first query was answered. Send requests from then on."""
+    return Ready()
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> RedirectResponse:
+    """To the interactive documentation."""
+    return RedirectResponse("/docs")

@@ -1,0 +1,71 @@
+"""Runs the application on a socket, until it is told to stop or cannot start."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from app.errors import SettingsError
+from app.main import create_app
+from app.settings import Settings, unknown_variables
+
+logger = logging.getLogger(__name__)
+
+# Longer than any request takes; a client that stops reading must not hold up the end for ever.
+_DRAIN_SECONDS = 30
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
+
+    Raises:
+        SettingsError: the address cannot be listened on.
+        PlmError, MaskError, StartupError: base or packs cannot be loaded.
+    """
+    for name in unknown_variables(os.environ):
+        logger.warning("%s is set, but there is no such setting", name)
+    failures: list[Exception] = []
+
+    def stop(error: Exception) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    listener = _listen(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, on_failure=stop),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+    )
+    # uvicorn drains at a signal and then raises it again, for whoever handled it before.
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    host, port = listener.getsockname()[:2]
+    logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        if failures:
+            raise failures[0]
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(
+            f"RELATA_HOST and RELATA_PORT: cannot listen on {settings.host} port {settings.port} "
+            f"({error.strerror or error})"
+        ) from error
+
+
+def _leave(_: int, __: FrameType | None) -> None:
+    sys.exit(0)
