@@ -5,14 +5,14 @@ import pytest
 import torch
 
 import plm
-from training.data import RelationTemplates, Triple, split_by_fact
+from training.data import RelationTemplates, Split, Triple, split_by_fact
 from training.learning import LearnConfig, LearnProgress, learn_mask, preset
 from training.learning.learner import _batches, _rate
 
 CONFIG = LearnConfig(learning_rate=3e-3, epochs=20, batch_size=4, decay=False)
 
 
-def split_of(triples: tuple[Triple, ...], relation: str = "IsA"):
+def split_of(triples: tuple[Triple, ...], relation: str = "IsA") -> Split:
     return split_by_fact(triples, seed=0).of_relation(relation)
 
 

@@ -99,9 +99,11 @@ def _corpus(arrays: Mapping[str, NDArray[Any]], files: list[Path], digest: str) 
 
 def _digest(files: list[Path], tokenizer: Any, config: AdaptConfig) -> str:
     """Identifies what the cache was made of; file sizes stand in for their bytes."""
+    # The vocabulary alone: a tokenizer's own text changes once it was asked to truncate.
+    vocabulary = json.dumps(tokenizer.get_vocab(), sort_keys=True)
     facts = {
         "files": [(path.name, path.stat().st_size) for path in files],
-        "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest(),
         "settings": [config.max_length, list(config.verbalise), config.held_out_share],
         "version": 1,
     }

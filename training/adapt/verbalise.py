@@ -28,7 +28,7 @@ def verbalise(line: str, index: int) -> str:
         f"{article} {word} is {definition}.",
         f"{word} is {definition}.",
         f"{article} {word} is a kind of {_without_article(definition)}.",
-        f"{word}: {definition}",
+        line,
     )
     return frames[index % len(frames)]
 
