@@ -14,7 +14,7 @@ from torch import Tensor
 
 from masks import RelationMask, check_fits
 from plm import BaseModel, object_token_id
-from training.data import RelationTemplates, Triple
+from training.data import DataError, RelationTemplates, Triple
 from training.evaluation import (
     Evaluation,
     FrequencyPrior,
@@ -61,11 +61,11 @@ def assess(
 
     Raises:
         MaskMismatchError: a mask does not fit the base.
-        ValueError: no test fact of a relation that has a mask.
+        DataError: no test fact of a relation that has a mask.
     """
     relations = sorted({fact.relation for fact in what.test} & set(what.masks))
     if not relations:
-        raise ValueError("no relation has both a mask and test facts")
+        raise DataError("no relation has both a mask and test facts")
     results: list[RelationResult] = []
     for relation in relations:
         report(relation)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -19,9 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from masks import MaskPack, RelationMask
-from plm import load_base
-from training.adapt import AdaptConfig, adapt
+from masks import MaskError, MaskPack, RelationMask
+from plm import PlmError, load_base
+from training.adapt import AdaptConfig, AdaptError, adapt
 from training.adapt.run import Report
 from training.assessment import Assessed, assess
 from training.data import (
@@ -35,8 +36,11 @@ from training.data import (
 from training.evaluation import Evaluation, collect_provenance, markdown
 from training.facts import Facts, read_facts
 from training.learning import LearnConfig
-from training.run import Event, Plan, evaluate_run, train, write_report
+from training.learning import preset as preset_of
+from training.run import Event, Plan, RunError, evaluate_run, train, write_report
 
+# Errors that are the user's to mend.
+MISTAKES: tuple[type[Exception], ...] = (AdaptError, DataError, MaskError, PlmError, RunError)
 _SHOWN_PROBLEMS = 5
 _console = Console()
 
@@ -46,7 +50,8 @@ def train_command(
     data: Sequence[Path],
     out: Path,
     base: str,
-    config: LearnConfig,
+    preset: str = "near-identity",
+    changes: Mapping[str, int | float | None] | None = None,
     templates: Path | None = None,
     further: Sequence[Path] = (),
     relations: Sequence[str] = (),
@@ -57,10 +62,13 @@ def train_command(
 ) -> None:
     """Learn masks from files of triples, then write the report on the test facts.
 
+    `changes`: settings of `LearnConfig` that replace the preset's; None leaves one as it is.
+
     Raises:
-        DataError, BaseModelError, RunError, ValueError: see `training.run`.
+        DataError, BaseModelError, RunError: see `training.run`.
     """
     _use_threads(threads)
+    config = _learn_config(preset, changes or {})
     wordings = load_templates() | (load_templates(templates) if templates else {})
     model = load_base(base)
     facts = read_facts(model, data, wordings, format=format, relations=relations)
@@ -68,7 +76,7 @@ def train_command(
     more = None
     if further:
         chosen = sorted({fact.relation for fact in facts.triples})
-        more = read_facts(model, further, wordings, format=format, relations=chosen)
+        more = read_facts(model, further, wordings, relations=chosen, phrases=True)
         _show_facts(more, out, "further-")
     plan = Plan(facts, more, wordings, config, seed, name or out.resolve().name)
     with _progress() as progress:
@@ -134,21 +142,20 @@ def adapt_command(
     source: str,
     text: Path,
     out: Path,
-    config: AdaptConfig,
     settings: Path | None = None,
+    changes: Mapping[str, int | float | None] | None = None,
     threads: int | None = None,
 ) -> None:
     """Adapt an encoder to masked language modelling on a folder of text.
 
-    `settings`: a JSON file of `AdaptConfig` fields that replace those of `config`.
+    `settings`: a JSON file of `AdaptConfig` fields that replace the defaults; `changes` replace
+    both, where not None.
 
     Raises:
-        AdaptError: see `training.adapt`.
-        DataError: a settings file that does not fit.
+        AdaptError: settings that do not fit, or see `training.adapt`.
     """
     _use_threads(threads)
-    if settings is not None:
-        config = _with_settings(config, settings)
+    config = _adapt_config(settings, changes or {})
     with _progress() as progress:
         task = progress.add_task("reading text", total=config.token_budget)
 
@@ -163,14 +170,28 @@ def adapt_command(
     _console.print(f"{_line(last)}; the model is {out / 'model'}")
 
 
-def _with_settings(config: AdaptConfig, path: Path) -> AdaptConfig:
+def _learn_config(name: str, changes: Mapping[str, int | float | None]) -> LearnConfig:
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if "verbalise" in fields:
-            fields["verbalise"] = tuple(fields["verbalise"])
-        return replace(config, **fields)
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} must be a JSON object of adaptation settings: {error}") from error
+        return replace(preset_of(name), **_given(changes))
+    except ValueError as error:
+        raise RunError(str(error)) from error
+
+
+def _adapt_config(path: Path | None, changes: Mapping[str, int | float | None]) -> AdaptConfig:
+    fields: dict[str, Any] = {}
+    try:
+        if path is not None:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            if "verbalise" in fields:
+                fields["verbalise"] = tuple(fields["verbalise"])
+        return AdaptConfig(**(fields | _given(changes)))
+    except (OSError, TypeError, ValueError) as error:
+        where = "" if path is None else f" of {path} (a JSON object)"
+        raise AdaptError(f"adaptation settings{where}: {error}") from error
+
+
+def _given(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in changes.items() if value is not None}
 
 
 def _line(report: Report) -> str:

@@ -20,6 +20,7 @@ from training.data import (
     select_templates,
 )
 from training.data.source import digest_of
+from training.data.triples import fold_whitespace
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,13 @@ def read_facts(
     *,
     format: Format = "auto",
     relations: Sequence[str] = (),
+    phrases: bool = False,
 ) -> Facts:
     """Read files of triples and keep the facts that `base` can be asked with `templates`.
 
-    `relations` narrows the files to those relations.
+    `relations` narrows the files to those relations. `phrases`: subjects and objects are phrases,
+    as in ConceptNet-100K (`to sleep`, `a car`); their leading function words are dropped, since
+    the templates bring their own.
 
     Raises:
         DataError: a file cannot be read, a relation has no templates or is in no file, or no fact
@@ -63,6 +67,8 @@ def read_facts(
     triples = [triple for file in files for triple in file.triples]
     if relations:
         triples = _narrowed(triples, relations)
+    if phrases:
+        triples = list(dict.fromkeys(map(_bare, triples)))
     chosen = select_templates(templates, (triple.relation for triple in triples))
     usable = askable(base, triples, chosen)
     return Facts(
@@ -104,7 +110,7 @@ def add_to_train(split: Split, further: Iterable[Triple]) -> Split:
     """The split with further facts to learn from: those no part of it holds already.
 
     Nothing near a held-out fact gets in either: a further fact is left out when it differs from a
-    validation or test fact of its relation by articles or a plural `s` only.
+    validation or test fact of its relation by function words or plural endings only.
     """
     held_out = {_stem(triple) for triple in (*split.validation, *split.test)}
     train = {triple.key: triple for triple in split.train}
@@ -115,17 +121,26 @@ def add_to_train(split: Split, further: Iterable[Triple]) -> Split:
     return Split(ordered, split.validation, split.test)
 
 
-_ARTICLES = frozenset({"a", "an", "the", "to", "your", "some"})
+_FUNCTION_WORDS = frozenset({"a", "an", "the", "to", "your", "some", "be", "get"})
+
+
+def _bare(triple: Triple) -> Triple:
+    return Triple(_bare_text(triple.subject), triple.relation, _bare_text(triple.object))
+
+
+def _bare_text(text: str) -> str:
+    first, _, rest = fold_whitespace(text).partition(" ")
+    return rest if rest and first.casefold() in _FUNCTION_WORDS else fold_whitespace(text)
 
 
 def _stem(triple: Triple) -> tuple[str, str, str]:
-    """The fact's key without articles and plural endings: coarse, so that too much is left out."""
+    """The fact's key without function words and plural endings: coarse, so that too much is left out."""
     subject, relation, object_ = triple.key
     return _stem_text(subject), relation, _stem_text(object_)
 
 
 def _stem_text(text: str) -> str:
-    words = [word for word in text.split() if word not in _ARTICLES] or text.split()
+    words = [word for word in text.split() if word not in _FUNCTION_WORDS] or text.split()
     return " ".join(word.removesuffix("s").removesuffix("e") for word in words)
 
 

@@ -161,6 +161,16 @@ def test_further_facts_reach_training_only_and_never_a_held_out_one(
     assert (grown.validation, grown.test) == (split.validation, split.test)
 
 
+def test_phrases_lose_their_leading_function_word(
+    base: plm.BaseModel, templates: dict[str, RelationTemplates], tmp_path: Path
+) -> None:
+    path = tmp_path / "phrases.txt"
+    path.write_text("IsA\ta big dog\tan animal\nIsA\tthe\tto\nIsA\ta dog\ta big animal\n")
+    facts = read_facts(base, [path], templates, format="conceptnet-100k", phrases=True)
+    assert facts.triples == (Triple("big dog", "IsA", "animal"),)
+    assert len(facts.rejected) == 2
+
+
 def test_the_split_on_disk_is_the_one_learned_from(
     base: plm.BaseModel, plan: Plan, tmp_path: Path
 ) -> None:
