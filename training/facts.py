@@ -134,7 +134,7 @@ def _bare_text(text: str) -> str:
 
 
 def _stem(triple: Triple) -> tuple[str, str, str]:
-    """The fact's key without function words and plural endings: coarse, so that too much is left out."""
+    """The fact's key, coarse so that too much is left out: no function words, no plurals."""
     subject, relation, object_ = triple.key
     return _stem_text(subject), relation, _stem_text(object_)
 

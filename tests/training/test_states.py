@@ -47,6 +47,17 @@ def test_prompts_go_fact_by_fact_through_the_wordings(
     assert base.tokenizer.convert_ids_to_tokens(prompts.targets.tolist()) == ["animal", "tool"]
 
 
+def test_only_the_prompts_asked_for_are_run(
+    base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
+) -> None:
+    prompts = prompts_of(base, triples[:8], templates["IsA"].training)
+    whole = LowerStates(base, prompts.encoded, FIRST)
+    part = LowerStates(base, prompts.encoded, FIRST, only=torch.tensor([9, 2, 9, 5]))
+    indices = torch.tensor([5, 9, 2])
+    torch.testing.assert_close(part.batch(indices).hidden, whole.batch(indices).hidden)
+    assert part.kept_tokens == int(whole.lengths[indices].sum()) < whole.kept_tokens
+
+
 def test_ranks_come_back_in_the_order_of_the_facts(
     base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
 ) -> None:

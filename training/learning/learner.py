@@ -85,17 +85,23 @@ def learn_mask(
         device=base.device,
     )
     prompts = prompts_of(base, split.train, templates.training)
-    states = LowerStates(base, prompts.encoded, first)
+    random = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([len(prompt.input_ids) for prompt in prompts.encoded])
+    # Drawn before learning starts: only the prompts that will be shown go through the base.
+    passes = [
+        _batches(lengths, prompts.wordings, config.batch_size, random) for _ in range(config.epochs)
+    ]
+    shown = torch.cat([facts for batches in passes for facts in batches])
+    states = LowerStates(base, prompts.encoded, first, only=shown)
     judge = _Judge(base, split.validation, templates, (first, last), weights)
     optimizer = torch.optim.Adam(generator.parameters(), lr=config.learning_rate, fused=True)
     an_epoch = math.ceil(len(prompts.targets) / config.batch_size)
     steps = an_epoch * config.epochs
     every = max(1, an_epoch // config.validations_an_epoch)
-    random = torch.Generator().manual_seed(seed)
     step = 0
     judge.try_out(generator, step)
-    for _ in range(config.epochs):
-        for facts in _batches(states.lengths, prompts.wordings, config.batch_size, random):
+    for batches in passes:
+        for facts in batches:
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _rate(step, steps, config)
             layers = layers_with(base, first, last, generator.masked(weights))

@@ -72,7 +72,8 @@ class LowerStates:
     """States of prompts below the first masked layer, kept end to end without padding.
 
     Prompts whose states would take more than `max_bytes` are not kept but run through the lower
-    layers again each time: slower, never out of memory.
+    layers again each time: slower, never out of memory. `only` (N,) are the indices of the prompts
+    that will be asked for; None means all.
     """
 
     def __init__(
@@ -81,20 +82,24 @@ class LowerStates:
         encoded: Sequence[EncodedPrompt],
         first_layer: int,
         *,
+        only: Tensor | None = None,
         max_bytes: int = DEFAULT_STATE_BYTES,
     ) -> None:
         self._base = base
         self._encoded = encoded
         self._first_layer = first_layer
         self.lengths = torch.tensor([len(prompt.input_ids) for prompt in encoded])
-        self._starts = self.lengths.cumsum(0) - self.lengths
+        wanted = torch.arange(len(encoded)) if only is None else only.unique()
+        kept = torch.zeros_like(self.lengths).index_copy_(0, wanted, self.lengths[wanted])
+        self._starts = kept.cumsum(0) - kept
         self._positions = torch.tensor([prompt.mask_position for prompt in encoded])
-        size = int(self.lengths.sum()) * base.hidden_size * base.dtype.itemsize
-        self._states = self._all_states() if size <= max_bytes else None
+        size = int(kept.sum()) * base.hidden_size * base.dtype.itemsize
+        self._states = self._run_all(wanted) if size <= max_bytes else None
 
-    def __len__(self) -> int:
-        """How many prompts there are."""
-        return len(self._encoded)
+    @property
+    def kept_tokens(self) -> int:
+        """Tokens whose states are kept."""
+        return 0 if self._states is None else len(self._states)
 
     def batch(self, indices: Tensor) -> StateBatch:
         """The states of the prompts at (B,) indices, padded to the longest of them."""
@@ -115,13 +120,14 @@ class LowerStates:
         batch = collate([self._encoded[index] for index in indices], self._base)
         return lower_states(self._base, batch, self._first_layer)
 
-    def _all_states(self) -> Tensor:
-        total = int(self.lengths.sum())
+    def _run_all(self, wanted: Tensor) -> Tensor:
+        total = int(self.lengths[wanted].sum())
         states = torch.empty(
             total, self._base.hidden_size, dtype=self._base.dtype, device=self._base.device
         )
         # By length, so that a pass pads little.
-        for indices in self.lengths.argsort(stable=True).split(_PROMPTS_A_PASS):
+        by_length = wanted[self.lengths[wanted].argsort(stable=True)]
+        for indices in by_length.split(_PROMPTS_A_PASS):
             hidden = self._run(indices.tolist())
             for row, index in enumerate(indices.tolist()):
                 start, length = int(self._starts[index]), int(self.lengths[index])

@@ -1,0 +1,102 @@
+"""`relata train`, `evaluate` and `adapt` as a user calls them, on relations of the user's own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import relata
+from masks import MaskPack
+from training.data import Triple
+
+TEMPLATES = {
+    "BelongsTo": {"evaluation": "a [X] is one [Y] .", "training": ["the [X] is a [Y] ."]},
+    "LivesIn": {"evaluation": "a [X] is in the [Y] .", "training": ["the [X] was in a [Y] ."]},
+}
+
+
+@pytest.fixture
+def own(tmp_path: Path, triples: tuple[Triple, ...]) -> Path:
+    """A spreadsheet of two relations that we know nothing of, and their wordings."""
+    names = {"IsA": "BelongsTo", "AtLocation": "LivesIn"}
+    rows = [f"{fact.subject},{names[fact.relation]},{fact.object}" for fact in triples]
+    text = "\n".join(["subject,relation,object", *rows, "dog,BelongsTo", "dog,BelongsTo,starship"])
+    (tmp_path / "own.csv").write_text(text + "\n")
+    (tmp_path / "templates.json").write_text(json.dumps(TEMPLATES))
+    return tmp_path
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(relata.app, [str(argument) for argument in arguments])
+
+
+def test_two_relations_of_ones_own_from_spreadsheet_to_report(own: Path, base_folder: Path) -> None:
+    data = ("--data", own / "own.csv", "--templates", own / "templates.json")
+    settings = ("--base", base_folder, "--epochs", "2", "--batch-size", "4", "--name", "mine")
+    first = run("train", *data, "--out", own / "run", *settings)
+    assert first.exit_code == 0, first.output
+    assert "line 34: " in first.output  # the bad line, by number
+    assert "starship" in (own / "run" / "passed-over.txt").read_text()
+    pack = MaskPack.open(own / "run" / "pack")
+    assert (pack.name, pack.relations) == ("mine", ("BelongsTo", "LivesIn"))
+    assert pack.load("LivesIn").metadata.settings["epochs"] == 2
+    again = run("train", *data, "--out", own / "run", *settings)
+    assert again.output.count("already learned") == 2
+
+    evaluated = run(
+        *("evaluate", "--pack", own / "run" / "pack", "--split", own / "run" / "split.jsonl"),
+        *("--base", base_folder, "--out", own / "again"),
+    )
+    assert evaluated.exit_code == 0, evaluated.output
+    reports = [
+        json.loads((own / folder / "report.json").read_text())["results"]
+        for folder in ("run", "again")
+    ]
+    assert reports[0] == reports[1]
+
+    on_file = run(
+        *("evaluate", "--pack", own / "run" / "pack", "--data", own / "own.csv"),
+        *("--base", base_folder, "--out", own / "third"),
+    )
+    assert on_file.exit_code == 0, on_file.output
+    assert len(json.loads((own / "third" / "report.json").read_text())["facts"]["LivesIn"]) == 16
+
+
+def test_adapt_reports_and_leaves_a_model(encoder_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("the dog is a big animal .\n" * 40)
+    (tmp_path / "settings.json").write_text(
+        json.dumps({"batch_tokens": 128, "held_out_share": 0.2, "verbalise": ["a"]})
+    )
+    done = run(
+        *("adapt", encoder_folder, "--text", tmp_path / "text", "--out", tmp_path / "out"),
+        *("--settings", tmp_path / "settings.json", "--token-budget", "400"),
+    )
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "model" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "none.tsv", "--out", "out"], "none.tsv"),
+        (["train", "--data", "none.tsv", "--out", "out", "--preset", "best"], "near-identity"),
+        (["train", "--data", "none.tsv", "--out", "out", "--epochs", "0"], "epochs"),
+        (["evaluate", "--pack", "none"], "--split"),
+        (["evaluate", "--pack", "none", "--split", "x"], "none"),
+        (["adapt", "none", "--text", ".", "--out", "out", "--token-budget", "0"], "token_budget"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, Path(relata.__file__), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("relata: ")
+    assert message in line
+    assert "Traceback" not in done.stderr
