@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +14,7 @@ from training.assessment import Assessed, assess
 from training.data import (
     RelationTemplates,
     Split,
+    Triple,
     load_split,
     save_split,
     split_by_fact,
@@ -38,7 +39,8 @@ class Plan:
 
     Attributes:
         facts: the facts, split 7:2:1.
-        further: facts to learn from only, on top of the training split; None for none.
+        further: facts to learn from only, on top of the training split, for the relations that
+            they help; None for none.
         templates: wordings by relation.
         config: how masks are learned.
         seed: of the split and of learning.
@@ -81,7 +83,7 @@ def train(
     _check_settings(out / SETTINGS, base, plan)
     split = split_by_fact(plan.facts.triples, seed=plan.seed)
     save_split(split, out / SPLIT)
-    learning = split if plan.further is None else add_to_train(split, plan.further.triples)
+    further = () if plan.further is None else plan.further.triples
     relations = sorted({fact.relation for fact in split.train})
     folder = out / PACK
     done = set(MaskPack.open(folder).relations) if (folder / MANIFEST_NAME).exists() else set()
@@ -93,10 +95,7 @@ def train(
         def progress(value: LearnProgress, relation: str = relation, index: int = index) -> None:
             tell(Event(relation, index, len(relations), progress=value))
 
-        part = learning.of_relation(relation)
-        learned = learn_mask(
-            base, part, plan.templates[relation], plan.config, seed=plan.seed, report=progress
-        )
+        learned, part = _learn(base, plan, split.of_relation(relation), further, progress)
         mask = _mask_of(base, plan, relation, part, learned)
         if (folder / MANIFEST_NAME).exists():
             add_to_pack(folder, mask)
@@ -115,7 +114,6 @@ def evaluate_run(
 ) -> Evaluation:
     """Assess the run's masks on its test facts, which nothing was chosen on; write the report."""
     split = load_split(out / SPLIT)
-    learning = split if plan.further is None else add_to_train(split, plan.further.triples)
     provenance = collect_provenance(
         seed=plan.seed,
         data_digest=plan.facts.digest,
@@ -124,7 +122,7 @@ def evaluate_run(
     )
     what = Assessed(
         test=split.test,
-        train=learning.train,
+        train=split.train,
         templates=plan.templates,
         masks=MaskPack.open(out / PACK).load_all(),
     )
@@ -141,6 +139,30 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{REPORT}.json").write_text(evaluation.to_json(), encoding="utf-8")
     (folder / f"{REPORT}.md").write_text(markdown(evaluation), encoding="utf-8")
+
+
+def _learn(
+    base: BaseModel,
+    plan: Plan,
+    split: Split,
+    further: Sequence[Triple],
+    report: Callable[[LearnProgress], None],
+) -> tuple[LearnedMask, Split]:
+    """The mask of one relation, and the facts it was learned from.
+
+    With further facts the mask is learned with and without them, and validation chooses: facts of
+    another source help most relations and harm those that it words differently.
+    """
+    relation = split.train[0].relation
+    candidates = [split]
+    if of_relation := [fact for fact in further if fact.relation == relation]:
+        candidates.append(add_to_train(split, of_relation))
+    learned = [
+        learn_mask(base, part, plan.templates[relation], plan.config, seed=plan.seed, report=report)
+        for part in candidates
+    ]
+    best = max(range(len(learned)), key=lambda index: learned[index].validation["mrr"])
+    return learned[best], candidates[best]
 
 
 def _check_settings(path: Path, base: BaseModel, plan: Plan) -> None:
@@ -176,7 +198,10 @@ def _mask_of(
 ) -> RelationMask:
     config = {key: value for key, value in asdict(plan.config).items() if key != "method"}
     wording = plan.templates[relation]
-    sources = [plan.facts] if plan.further is None else [plan.facts, plan.further]
+    grown = plan.further is not None and not {fact.key for fact in part.train} <= {
+        fact.key for fact in plan.facts.triples
+    }
+    sources = [plan.facts, plan.further] if grown and plan.further else [plan.facts]
     return RelationMask.from_keep(
         learned.keep,
         relation=relation,

@@ -9,7 +9,7 @@ from training.data import RelationTemplates, Split, Triple, split_by_fact
 from training.learning import LearnConfig, LearnProgress, learn_mask, preset
 from training.learning.learner import _batches, _rate
 
-CONFIG = LearnConfig(learning_rate=3e-3, epochs=20, batch_size=4, decay=False)
+CONFIG = LearnConfig(learning_rate=3e-3, epochs=20, batch_size=4, decay=False, patience=0)
 
 
 def split_of(triples: tuple[Triple, ...], relation: str = "IsA") -> Split:
@@ -89,6 +89,7 @@ def test_the_rate_rises_linearly_over_the_warm_up_and_then_stays_or_falls() -> N
 
 def test_the_papers_preset_is_the_papers() -> None:
     paper = preset("paper")
+    assert (paper.score_average, paper.patience, paper.decay) == (0.0, 0, False)
     assert (paper.score_mean, paper.score_deviation) == (0.0, 1.0)
     assert (paper.learning_rate, paper.epochs, paper.batch_size) == (3e-4, 6, 32)
 
@@ -100,6 +101,7 @@ def test_the_papers_preset_is_the_papers() -> None:
         ("learning_rate", 0.0, "learning_rate must be positive"),
         ("learning_rate", float("nan"), "learning_rate must be positive"),
         ("warmup_share", 1.0, "warmup_share must be"),
+        ("score_average", 1.0, "score_average must be"),
         ("first_layer", 0, "first_layer counts from 1"),
         ("patience", -1, "patience must not be negative"),
     ],

@@ -171,6 +171,22 @@ def test_phrases_lose_their_leading_function_word(
     assert len(facts.rejected) == 2
 
 
+def test_validation_chooses_whether_further_facts_are_learned_from(
+    base: plm.BaseModel, plan: Plan, tmp_path: Path
+) -> None:
+    path = tmp_path / "more.tsv"
+    path.write_text("IsA\tbig dog\tanimal\nIsA\tred saw\ttool\n")
+    further = read_facts(base, [path], plan.templates, format="conceptnet-100k")
+    with_further = replace(plan, further=further)
+    pack = train(base, with_further, tmp_path / "both")
+    alone = train(base, plan, tmp_path / "alone")
+    assert pack.load("AtLocation").digest == alone.load("AtLocation").digest
+    chosen, without = pack.load("IsA").metadata, alone.load("IsA").metadata
+    assert chosen.validation["mrr"] >= without.validation["mrr"]
+    assert (chosen.data_name == "facts.tsv + more.tsv") == (chosen.facts["train"] == 13)
+    assert chosen.facts["train"] in (11, 13)
+
+
 def test_the_split_on_disk_is_the_one_learned_from(
     base: plm.BaseModel, plan: Plan, tmp_path: Path
 ) -> None:

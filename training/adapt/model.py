@@ -166,7 +166,7 @@ def _layer_index(name: str) -> int | None:
 def save_model(adapted: AdaptedModel, tokenizer: Any, folder: Path) -> None:
     """A standard transformers folder in fp16, the mask token's change folded in."""
     adapted.fold()
-    halved = {name: tensor.half() for name, tensor in adapted.model.state_dict().items()}
-    adapted.model.config.dtype = torch.float16
-    adapted.model.save_pretrained(folder, state_dict=halved)
+    # Halving the module and not its state keeps the decoder tied, so that it is stored once.
+    adapted.model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    adapted.model.float()

@@ -16,6 +16,8 @@ class LearnConfig:
         batch_size: prompts a step.
         warmup_share: share of the steps over which the rate rises linearly; it then stays.
         decay: whether the rate falls linearly to zero after the warm-up.
+        score_average: weight of the newest scores in their running mean, whose mask is tried too
+            (0: no mean is kept). Averaging over steps takes out much of their noise.
         label_smoothing: share of the target's probability given to the whole vocabulary.
         validations_an_epoch: how often the mask is tried on validation facts; the best is kept.
         patience: stop after so many validations without a better one (0: never).
@@ -33,9 +35,10 @@ class LearnConfig:
     batch_size: int = 32
     warmup_share: float = 0.1
     decay: bool = True
+    score_average: float = 0.08
     label_smoothing: float = 0.0
     validations_an_epoch: int = 2
-    patience: int = 0
+    patience: int = 6
     first_layer: int | None = None
 
     def __post_init__(self) -> None:
@@ -45,7 +48,7 @@ class LearnConfig:
         for name in ("learning_rate", "score_deviation"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("warmup_share", "label_smoothing"):
+        for name in ("warmup_share", "score_average", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
         if self.patience < 0:
@@ -58,7 +61,13 @@ PRESETS: dict[str, LearnConfig] = {
     "near-identity": LearnConfig(),
     # Ren & Zhu, section 4: N(0, 1), Adam 3e-4, batch 32, warm-up over 10 % of the steps, 6 epochs.
     "paper": LearnConfig(
-        score_mean=0.0, score_deviation=1.0, learning_rate=3e-4, epochs=6, decay=False
+        score_mean=0.0,
+        score_deviation=1.0,
+        learning_rate=3e-4,
+        epochs=6,
+        decay=False,
+        score_average=0.0,
+        patience=0,
     ),
 }
 

@@ -1,5 +1,6 @@
 """Learns the mask of one relation: scores are trained, the base is frozen, validation chooses."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ def learn_mask(
     an_epoch = math.ceil(len(prompts.targets) / config.batch_size)
     steps = an_epoch * config.epochs
     every = max(1, an_epoch // config.validations_an_epoch)
+    mean = copy.deepcopy(generator)
     step = 0
     judge.try_out(generator, step)
     for batches in passes:
@@ -115,12 +117,23 @@ def learn_mask(
             loss.backward()
             optimizer.step()
             step += 1
+            _follow(mean, generator, config.score_average)
             if step % every == 0 or step == steps:
                 judge.try_out(generator, step)
+                if config.score_average:
+                    judge.try_out(mean, step)
                 report(LearnProgress(step, steps, float(loss.detach()), judge.best_mrr))
                 if config.patience and judge.worse_in_a_row >= config.patience:
                     return judge.chosen(generator, step)
     return judge.chosen(generator, step)
+
+
+@torch.no_grad()
+def _follow(mean: MaskGenerator, generator: MaskGenerator, weight: float) -> None:
+    """Move the running mean of the scores by `weight` of the way to the newest."""
+    if weight:
+        for average, scores in zip(mean.scores, generator.scores, strict=True):
+            average.lerp_(scores, weight)
 
 
 def _rate(step: int, steps: int, config: LearnConfig) -> float:
