@@ -9,13 +9,14 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from app.errors import NotReadyError, OverloadedError
 
 logger = logging.getLogger(__name__)
 
 Work = TypeVar("Work")
+Asked_contra = TypeVar("Asked_contra", contravariant=True)
 Result = TypeVar("Result")
 
 # Weight of the newest batch in the running mean of seconds per query.
@@ -37,10 +38,16 @@ class Outcome(Generic[Result]):
     infer_seconds: float
 
 
+class Room(Protocol[Asked_contra]):
+    """What is left of one batch."""
+
+    def admit(self, work: Asked_contra) -> bool:
+        """Take this too, if it fits; the first piece of work always does."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Ticket(Generic[Work, Result]):
     work: Work
-    tokens: int
     future: Future[Outcome[Result]]
     submitted: float
 
@@ -48,14 +55,13 @@ class _Ticket(Generic[Work, Result]):
 class Batcher(Generic[Work, Result]):
     """Runs work in batches, first come first served, on a thread of its own.
 
-    There is no delay timer: while a batch runs the next one gathers. A batch is as large as
-    `token_budget` allows, counted with padding (rows times the longest), and at least one.
+    There is no delay timer: while a batch runs the next one gathers. Work that a batch has no
+    room for keeps its place for the next one, which always begins with what came first.
 
     Args:
         run: answers a batch, one result for each piece of work; called on the batcher's thread
             alone.
-        tokens: length of a piece of work.
-        token_budget: of one batch.
+        room: makes the room of one batch.
         queue_size: work accepted and not yet answered.
     """
 
@@ -63,13 +69,11 @@ class Batcher(Generic[Work, Result]):
         self,
         run: Callable[[Sequence[Work]], Sequence[Result]],
         *,
-        tokens: Callable[[Work], int],
-        token_budget: int,
+        room: Callable[[], Room[Work]],
         queue_size: int,
     ) -> None:
         self._run = run
-        self._tokens = tokens
-        self._token_budget = token_budget
+        self._room = room
         self._queue_size = queue_size
         self._waiting: deque[_Ticket[Work, Result]] = deque()
         self._changed = threading.Condition()
@@ -110,9 +114,7 @@ class Batcher(Generic[Work, Result]):
             NotReadyError: the batcher was closed.
         """
         now = perf_counter()
-        tickets: list[_Ticket[Work, Result]] = [
-            _Ticket(item, self._tokens(item), Future(), now) for item in work
-        ]
+        tickets: list[_Ticket[Work, Result]] = [_Ticket(item, Future(), now) for item in work]
         with self._changed:
             self._check_open()
             self._waiting.extend(tickets)
@@ -146,14 +148,14 @@ class Batcher(Generic[Work, Result]):
 
     def _take(self) -> list[_Ticket[Work, Result]]:
         batch: list[_Ticket[Work, Result]] = []
-        longest = 0
-        while self._waiting:
-            longest = max(longest, self._waiting[0].tokens)
-            if batch and longest * (len(batch) + 1) > self._token_budget:
-                break
-            ticket = self._waiting.popleft()
-            if ticket.future.set_running_or_notify_cancel():
+        left: deque[_Ticket[Work, Result]] = deque()
+        room = self._room()
+        for ticket in self._waiting:
+            if not room.admit(ticket.work):
+                left.append(ticket)
+            elif ticket.future.set_running_or_notify_cancel():
                 batch.append(ticket)
+        self._waiting = left
         return batch
 
     def _answer(self, batch: list[_Ticket[Work, Result]]) -> None:

@@ -21,6 +21,7 @@ from app.errors import (
     TooManyCompletionsError,
     TooManyQueriesError,
 )
+from app.room import PassRoom
 from app.schemas.completion import CompletionAnswer
 from app.settings import Settings
 from masks import UnknownRelationError
@@ -68,8 +69,11 @@ class Service:
         self._limiter: CapacityLimiter | None = None
         self._batcher: Batcher[Query, Ranking] = Batcher(
             self._run,
-            tokens=lambda query: len(query.prompt.input_ids),
-            token_budget=settings.token_budget,
+            room=lambda: PassRoom(
+                engine.base,
+                tokens=settings.token_budget,
+                mask_bytes=int(settings.mask_cache_bytes),
+            ),
             queue_size=settings.queue_size,
         )
 

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         100_000, description="most completions that one request may ask for, at least 1"
     )
     token_budget: PositiveInt = Field(
-        2048, description="tokens of one forward pass, padding included, at least 1"
+        1024, description="tokens of one forward pass, padding included, at least 1"
     )
     queue_size: PositiveInt = Field(
         1024, description="queries accepted and not yet answered, at least 1"

@@ -35,8 +35,23 @@ def model() -> Iterator[Model]:
     model.go.set()
 
 
+class Sum:
+    """Room for numbers up to a sum, and for any first number."""
+
+    def __init__(self, budget: int) -> None:
+        self.left = budget
+        self.empty = True
+
+    def admit(self, work: int) -> bool:
+        fits = self.empty or abs(work) <= self.left
+        if fits:
+            self.left -= abs(work)
+            self.empty = False
+        return fits
+
+
 def _batcher(model: Model, budget: int = 100, size: int = 100) -> Batcher[int, int]:
-    return Batcher(model, tokens=abs, token_budget=budget, queue_size=size)
+    return Batcher(model, room=lambda: Sum(budget), queue_size=size)
 
 
 def _results(futures: Sequence[Future[Outcome[int]]]) -> list[int]:
@@ -59,14 +74,14 @@ def test_what_waits_becomes_one_batch_in_the_order_it_came(model: Model) -> None
     assert model.batches == [[1], [2, 3, 4]]
 
 
-def test_a_batch_keeps_to_the_budget_with_padding(model: Model) -> None:
+def test_what_has_no_room_keeps_its_place(model: Model) -> None:
     with closing(_batcher(model, budget=10)) as batcher:
         _hold(batcher, model)
-        # 3 x 3 fits; a fourth of length 3 would be 12. 11 is over the budget and runs alone.
-        futures = batcher.submit([3, 3, 3, 3, 11, 2, 5])
+        # 11 has room in no batch and runs alone.
+        futures = batcher.submit([6, 5, 4, 11, 5, 3])
         model.go.set()
-        assert _results(futures) == [6, 6, 6, 6, 22, 4, 10]
-    assert model.batches == [[1], [3, 3, 3], [3], [11], [2, 5]]
+        assert _results(futures) == [12, 10, 8, 22, 10, 6]
+    assert model.batches == [[1], [6, 4], [5, 5], [11], [3]]
 
 
 def test_one_that_fails_fails_alone(model: Model) -> None:
