@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from anyio import to_thread
 from fastapi import FastAPI
 
+from app.memory import return_freed
+from app.openapi import document
 from app.problems import add_error_handlers
 from app.readiness import Readiness
 from app.routes import ROUTERS
-from app.schemas.problem import Problem
 from app.service import Service
 from app.settings import Settings
 from app.tracing import RequestTracing
@@ -69,29 +70,12 @@ def create_app(
         app.include_router(router)
     add_error_handlers(app)
     app.add_middleware(RequestTracing)
-    _document_problems(app)
+    document(app)
     return app
 
 
 def _load(settings: Settings) -> Service:
     service = Service.load(settings)
     service.warm_up()
+    return_freed()
     return service
-
-
-def _document_problems(app: FastAPI) -> None:
-    """Put the problem's schema where `app.problems.documented` points to."""
-    plain = app.openapi
-
-    def with_problem() -> dict[str, object]:
-        schema = plain()
-        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        if "Problem" not in schemas:
-            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= problem.pop("$defs", {})
-            schemas["Problem"] = problem
-        return schema
-
-    app.openapi = with_problem  # type: ignore[method-assign]

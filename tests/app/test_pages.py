@@ -1,6 +1,5 @@
 """What can be read from a server, and its documentation."""
 
-from collections.abc import Callable
 from typing import Any
 
 import httpx
