@@ -1,0 +1,364 @@
+"""The command line: the composition root, which alone may know both the service and training."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+app = typer.Typer(
+    name="relata",
+    help="Relation-specialised masked language models: serve them, ask them, look at their masks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+masks_app = typer.Typer(help="Look at mask packs and check them.", no_args_is_help=True)
+app.add_typer(masks_app, name="masks")
+
+# Settings are given on as text: `app.settings` alone decides what is right.
+Base = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Embedded base, folder or hub id. [RELATA_BASE]")
+]
+Packs = Annotated[
+    str | None,
+    typer.Option(metavar="FOLDERS", help="Mask packs, separated by commas. [RELATA_PACKS]"),
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N. [RELATA_DEVICE]")
+]
+Dtype = Annotated[
+    str | None, typer.Option(metavar="TYPE", help="float32 or bfloat16. [RELATA_DTYPE]")
+]
+Threads = Annotated[
+    str | None, typer.Option(metavar="N", help="CPU threads of a forward pass. [RELATA_THREADS]")
+]
+Pack = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="The pack (default: those of RELATA_PACKS)."),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from app.version import relata_version
+
+        typer.echo(f"relata {relata_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _relata(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Relation-specialised masked language models."""
+
+
+@app.command()
+def serve(
+    *,
+    base: Base = None,
+    packs: Packs = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. [RELATA_HOST]")
+    ] = None,
+    port: Annotated[
+        str | None, typer.Option(metavar="N", help="Port, 0 for a free one. [RELATA_PORT]")
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    threads: Threads = None,
+    max_body_bytes: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Largest request body. [RELATA_MAX_BODY_BYTES]"),
+    ] = None,
+    max_queries: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Most queries of a request. [RELATA_MAX_QUERIES]"),
+    ] = None,
+    max_completions: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Most completions of a request. [RELATA_MAX_COMPLETIONS]"),
+    ] = None,
+    token_budget: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Tokens of a forward pass. [RELATA_TOKEN_BUDGET]"),
+    ] = None,
+    queue_size: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Queries accepted at a time. [RELATA_QUEUE_SIZE]"),
+    ] = None,
+    mask_cache_bytes: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Masked weights kept. [RELATA_MASK_CACHE_BYTES]"),
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(metavar="LEVEL", help="debug, info, warning, error. [RELATA_LOG_LEVEL]"),
+    ] = None,
+) -> None:
+    """Start the REST service. A flag wins over its environment variable."""
+    flags = dict(locals())  # exactly the flags, by the names of their settings
+    settings = _settings(flags)
+    from app.commands import serve as command
+
+    command.run(settings)
+
+
+@app.command()
+def complete(
+    subject: Annotated[str, typer.Argument(help="What the question is about, e.g. linen.")],
+    relation: Annotated[
+        str, typer.Argument(help="A relation, or several separated by commas, e.g. IsA,MadeOf.")
+    ],
+    *,
+    combine: Annotated[
+        str | None,
+        typer.Option(help="union (default), intersection, difference or vote:k."),
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="How many completions.")] = 10,
+    template: Annotated[
+        str | None, typer.Option(help="A sentence with [X] and [Y] (default: the relation's).")
+    ] = None,
+    unmasked: Annotated[bool, typer.Option("--unmasked", help="Ask the unmasked model.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what the server would send.")] = False,
+    base: Base = None,
+    packs: Packs = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    threads: Threads = None,
+) -> None:
+    """Answer one query without a server."""
+    settings = _settings(
+        {"base": base, "packs": packs, "device": device, "dtype": dtype, "threads": threads}
+    )
+    from app.commands import complete as command
+
+    names = [name.strip() for name in relation.split(",")]
+    command.run(
+        settings,
+        {
+            "subject": subject,
+            "relation": names if len(names) > 1 else names[0],
+            "combine": combine,
+            "top_k": top_k,
+            "template": template,
+            "masked": not unmasked,
+        },
+        as_json=json,
+    )
+
+
+Data = Annotated[
+    list[Path],
+    typer.Option(metavar="PATH", help="A file or folder of triples; may be given several times."),
+]
+Further = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="PATH", help="Further triples to learn from, never to test on."),
+]
+Templates = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Wordings of your relations (JSON), beside the shipped."),
+]
+DataFormat = Annotated[
+    str, typer.Option("--format", help="auto, tsv, csv, jsonl, lama or conceptnet-100k.")
+]
+Seed = Annotated[int, typer.Option(help="Of the split, the start and the order of learning.")]
+ThreadCount = Annotated[
+    int | None, typer.Option("--threads", min=1, metavar="N", help="CPU threads.")
+]
+OutFolder = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")]
+
+
+@app.command()
+def train(
+    *,
+    data: Data,
+    out: OutFolder,
+    base: Annotated[
+        str, typer.Option(metavar="NAME", help="Embedded base, folder or hub id.")
+    ] = "minilm-l6-mlm",
+    templates: Templates = None,
+    further: Further = None,
+    relation: Annotated[
+        list[str] | None, typer.Option(help="Learn this relation only; may be repeated.")
+    ] = None,
+    format: DataFormat = "auto",
+    preset: Annotated[str, typer.Option(help="near-identity or paper.")] = "near-identity",
+    learning_rate: Annotated[float | None, typer.Option(help="Of the scores.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the facts.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Prompts a step.")] = None,
+    first_layer: Annotated[int | None, typer.Option(help="First masked layer, from 1.")] = None,
+    seed: Seed = 0,
+    name: Annotated[str | None, typer.Option(help="Name of the pack (default: --out's).")] = None,
+    threads: ThreadCount = None,
+) -> None:
+    """Learn a mask for each relation of your triples, and report on held-out facts."""
+    from training.commands import train_command
+
+    train_command(
+        data=data,
+        out=out,
+        base=base,
+        preset=preset,
+        changes={
+            "learning_rate": learning_rate,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "first_layer": first_layer,
+        },
+        templates=templates,
+        further=further or (),
+        relations=relation or (),
+        format=format,  # type: ignore[arg-type]  # the reader refuses what it does not know
+        seed=seed,
+        name=name,
+        threads=threads,
+    )
+
+
+@app.command()
+def evaluate(
+    *,
+    pack: Annotated[Path, typer.Option(metavar="FOLDER", help="The pack to assess.")],
+    split: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A split of `train`: its test facts.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="Files of triples: all their facts.")
+    ] = None,
+    prior_data: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Training triples, for the frequency prior."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The base (default: the pack's).")
+    ] = None,
+    templates: Templates = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where report.md and report.json go.")
+    ] = None,
+    format: DataFormat = "auto",
+    seed: Seed = 0,
+    threads: ThreadCount = None,
+) -> None:
+    """Rank held-out facts with a pack's masks, beside the unmasked model and the controls."""
+    from training.commands import evaluate_command
+
+    evaluate_command(
+        pack=pack,
+        base=base,
+        split=split,
+        data=data or (),
+        prior_data=prior_data or (),
+        templates=templates,
+        out=out,
+        format=format,  # type: ignore[arg-type]  # the reader refuses what it does not know
+        seed=seed,
+        threads=threads,
+    )
+
+
+@app.command()
+def adapt(
+    source: Annotated[str, typer.Argument(help="An encoder or masked LM: folder or hub id.")],
+    *,
+    text: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="A folder of .txt, .txt.xz or .txt.gz files.")
+    ],
+    out: OutFolder,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings as a JSON object.")
+    ] = None,
+    token_budget: Annotated[int | None, typer.Option(help="Word pieces to read.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the upper layers.")] = None,
+    frozen_layers: Annotated[
+        int | None, typer.Option(help="Keep the embeddings and so many layers as they are.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the order and of what is masked.")] = None,
+    threads: ThreadCount = None,
+) -> None:
+    """Turn an encoder back into a masked language model, on a folder of text."""
+    from training.commands import adapt_command
+
+    adapt_command(
+        source=source,
+        text=text,
+        out=out,
+        settings=settings,
+        changes={
+            "token_budget": token_budget,
+            "learning_rate": learning_rate,
+            "frozen_layers": frozen_layers,
+            "seed": seed,
+        },
+        threads=threads,
+    )
+
+
+@masks_app.command("list")
+def list_masks(pack: Pack = None) -> None:
+    """List the relations."""
+    from app.commands import masks as command
+
+    command.show_list(pack)
+
+
+@masks_app.command("show")
+def show_mask(
+    relation: Annotated[str, typer.Argument(help="A relation.")], pack: Pack = None
+) -> None:
+    """Show what a relation's mask says of itself."""
+    from app.commands import masks as command
+
+    command.show_mask(relation, pack)
+
+
+@masks_app.command("verify")
+def verify_masks(pack: Pack = None) -> None:
+    """Check every file; exit with 1 if one does not hold."""
+    from app.commands import masks as command
+
+    if not command.verify(pack):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line. A mistake of the user is one line on standard error and exit code 2."""
+    try:
+        app()
+    except Exception as error:
+        if (line := _mistake(error)) is None:
+            raise
+        typer.echo(f"relata: {line}", err=True)
+        sys.exit(2)
+
+
+def _settings(flags: Mapping[str, str | None]) -> "Settings":
+    """Settings of a command that runs the model; a mistake in them is told before it is loaded."""
+    from app.settings import load_settings
+
+    return load_settings(flags)
+
+
+def _mistake(error: Exception) -> str | None:
+    """What to tell the user of an error that is theirs to mend; None for one that is ours."""
+    from app.mistakes import mistake
+
+    if (training := sys.modules.get("training.commands")) is not None and isinstance(
+        error, training.MISTAKES
+    ):
+        return str(error)
+    return mistake(error)
+
+
+if __name__ == "__main__":
+    main()
