@@ -85,9 +85,9 @@ class Settings(BaseSettings):
         1024, description="queries accepted and not yet answered, at least 1"
     )
     mask_cache_bytes: ByteSize = Field(
-        ByteSize(128 * 2**20),
+        ByteSize(96 * 2**20),
         ge=0,
-        description="memory for masked weights kept ready, e.g. 128MiB, 0 for none",
+        description="memory for masked weights kept ready, e.g. 96MiB, 0 for none",
     )
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
 

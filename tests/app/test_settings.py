@@ -20,7 +20,7 @@ def test_defaults() -> None:
     settings = load_settings()
     assert settings.base == "minilm-l6-mlm"
     assert settings.port == 8000
-    assert settings.mask_cache_bytes == 128 * 2**20
+    assert settings.mask_cache_bytes == 96 * 2**20
     assert settings.threads is None
 
 
