@@ -9,7 +9,7 @@ import torch
 
 import plm
 from masks import MaskMismatchError, pack_bits
-from plm.masked import unpack_keep
+from plm.masked import unpack_keep, unpack_on_device
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -19,9 +19,10 @@ def test_bits_unpack_as_they_were_packed() -> None:
     random = np.random.default_rng(0)
     for columns in (1, 7, 8, 9, 31, 32, 33):
         keep = random.random((5, columns)) > 0.5
-        unpacked = unpack_keep(pack_bits(keep), columns, torch.device("cpu"))
-        assert unpacked.dtype == torch.bool
-        np.testing.assert_array_equal(unpacked.numpy(), keep)
+        for unpack in (unpack_keep, unpack_on_device):
+            unpacked = unpack(pack_bits(keep), columns, torch.device("cpu"))
+            assert unpacked.dtype == torch.bool
+            np.testing.assert_array_equal(unpacked.numpy(), keep)
 
 
 def test_masked_weights_are_the_product(tiny: Tiny) -> None:
