@@ -95,8 +95,12 @@ def train(
         def progress(value: LearnProgress, relation: str = relation, index: int = index) -> None:
             tell(Event(relation, index, len(relations), progress=value))
 
-        learned, part = _learn(base, plan, split.of_relation(relation), further, progress)
-        mask = _mask_of(base, plan, relation, part, learned)
+        alone = split.of_relation(relation)
+        learned, part = _learn(base, plan, alone, further, progress)
+        sources = (
+            [plan.facts] if part is alone or plan.further is None else [plan.facts, plan.further]
+        )
+        mask = _mask_of(base, plan, part, sources, learned)
         if (folder / MANIFEST_NAME).exists():
             add_to_pack(folder, mask)
         else:
@@ -194,14 +198,11 @@ def _check_settings(path: Path, base: BaseModel, plan: Plan) -> None:
 
 
 def _mask_of(
-    base: BaseModel, plan: Plan, relation: str, part: Split, learned: LearnedMask
+    base: BaseModel, plan: Plan, part: Split, sources: Sequence[Facts], learned: LearnedMask
 ) -> RelationMask:
+    relation = part.train[0].relation
     config = {key: value for key, value in asdict(plan.config).items() if key != "method"}
     wording = plan.templates[relation]
-    grown = plan.further is not None and not {fact.key for fact in part.train} <= {
-        fact.key for fact in plan.facts.triples
-    }
-    sources = [plan.facts, plan.further] if grown and plan.further else [plan.facts]
     return RelationMask.from_keep(
         learned.keep,
         relation=relation,

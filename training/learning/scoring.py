@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +27,7 @@ def ranks_of(
     order = torch.cat([indices for indices, _ in parts]).argsort().numpy()
     return Ranks(
         *(
-            torch.cat([torch.from_numpy(getattr(ranks, side)) for _, ranks in parts]).numpy()[order]
+            np.concatenate([getattr(ranks, side) for _, ranks in parts])[order]
             for side in ("optimistic", "pessimistic")
         )
     )

@@ -29,7 +29,6 @@ class _ThresholdedProduct(torch.autograd.Function):
 class DeterministicGenerator(MaskGenerator):
     """Thresholded scores, t = 0.5."""
 
-    method = "deterministic"
     threshold = 0.5
 
     def masked(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

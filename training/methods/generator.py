@@ -16,7 +16,6 @@ class MaskGenerator(nn.Module, ABC):
     deviations above 0 starts near the identity.
     """
 
-    method: str
     threshold: float | None
 
     def __init__(
