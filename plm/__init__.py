@@ -17,22 +17,28 @@ from plm.architectures import (
 )
 from plm.base import BaseModel, Head
 from plm.cloze import EncodedBatch, EncodedPrompt, Template, collate, encode_prompt
-from plm.completion import Completion, Query, Ranking, complete, top_tokens
+from plm.completion import Completion, Query, Ranking, check_wanted, complete, ranking
 from plm.digest import weights_digest
 from plm.engine import DEFAULT_CACHE_BYTES, Engine
 from plm.errors import BaseModelError, ObjectError, PlmError, PromptError, TemplateError
 from plm.layers import GroupedLayer, LayerWeights, Norm, transformer_layer
-from plm.linear import Linear
+from plm.layout import Layout, Slots
+from plm.linear import AnyLinear, Linear, MaskedLinear
 from plm.loading import embedded_bases, load_base
 from plm.mask_cache import CacheStats, MaskCache
-from plm.masked import MaskedLayers, materialise
+from plm.masked import MaskedLayers, masked_layers, materialise
 from plm.objects import answer_token_ids, object_text, object_token_id
-from plm.states import attention_bias, lower_states, upper_rows
+from plm.packing import PackedRows, pack_rows
+from plm.probe import Probe, Reading, TokenScores, TopTokens
+from plm.readout import top_tokens
+from plm.rows import EncodedRow
+from plm.states import attention_bias, lower_states, run_layers, upper_rows
 
 __all__ = [
     "ARCHITECTURES",
     "DEFAULT_CACHE_BYTES",
     "ROLES",
+    "AnyLinear",
     "Architecture",
     "BaseModel",
     "BaseModelError",
@@ -40,26 +46,36 @@ __all__ = [
     "Completion",
     "EncodedBatch",
     "EncodedPrompt",
+    "EncodedRow",
     "Engine",
     "GroupedLayer",
     "Head",
     "LayerWeights",
+    "Layout",
     "Linear",
     "MaskCache",
     "MaskableWeight",
     "MaskedLayers",
+    "MaskedLinear",
     "Norm",
     "ObjectError",
+    "PackedRows",
     "PlmError",
+    "Probe",
     "PromptError",
     "Query",
     "Ranking",
+    "Reading",
     "Role",
+    "Slots",
     "Template",
     "TemplateError",
+    "TokenScores",
+    "TopTokens",
     "answer_token_ids",
     "architecture_of",
     "attention_bias",
+    "check_wanted",
     "collate",
     "complete",
     "default_layer_range",
@@ -69,9 +85,13 @@ __all__ = [
     "lower_states",
     "maskable_names",
     "maskable_weights",
+    "masked_layers",
     "materialise",
     "object_text",
     "object_token_id",
+    "pack_rows",
+    "ranking",
+    "run_layers",
     "top_tokens",
     "transformer_layer",
     "upper_rows",

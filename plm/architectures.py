@@ -43,6 +43,7 @@ class Architecture:
         decoder: the head's linear over the vocabulary.
         relative_positions: module with `compute_position_bias`; None without relative positions.
         padding_positions: whether positions start after the padding's index, as in fairseq.
+        token_types: whether the embeddings may tell a second segment from the first.
     """
 
     model_type: str
@@ -58,6 +59,7 @@ class Architecture:
     decoder: str
     relative_positions: str | None = None
     padding_positions: bool = False
+    token_types: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             head_activation="cls.predictions.transform.transform_act_fn",
             head_norm="cls.predictions.transform.LayerNorm",
             decoder="cls.predictions.decoder",
+            token_types=True,
         ),
         Architecture(
             model_type="distilbert",

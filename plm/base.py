@@ -31,10 +31,17 @@ class Head:
     norm: Norm
     decoder: Linear
 
-    def __call__(self, rows: Tensor, token_ids: Tensor | None = None) -> Tensor:
-        """Logits (N, V) of (N, H) hidden states, or (N, K) of the (K,) tokens given."""
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Logits (N, V) of (N, H) hidden states."""
+        return self.logits(self.transform(rows))
+
+    def transform(self, rows: Tensor) -> Tensor:
+        """What the decoder reads, (N, H), of (N, H) hidden states."""
         states = functional.linear(rows, self.dense.weight, self.dense.bias)
-        states = self.norm(self.activation(states))
+        return self.norm(self.activation(states))
+
+    def logits(self, states: Tensor, token_ids: Tensor | None = None) -> Tensor:
+        """Logits (N, V) of transformed (N, H) states, or (N, K) of the (K,) tokens given alone."""
         weight, bias = self.decoder.weight, self.decoder.bias
         if token_ids is not None:
             weight = weight[token_ids]
@@ -91,17 +98,27 @@ class BaseModel:
         """How many transformer layers the model has."""
         return len(self.layers)
 
-    def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    @property
+    def has_segments(self) -> bool:
+        """Whether the model tells a second segment from the first by its token types."""
+        config: Any = self.model.config
+        return self.architecture.token_types and config.type_vocab_size > 1
+
+    def embed(
+        self, input_ids: Tensor, attention_mask: Tensor, token_types: Tensor | None = None
+    ) -> Tensor:
         """First hidden states (B, T, H) of (B, T) token ids; the mask is 1 for tokens, 0 padding.
 
-        Token types are zero: a prompt is one segment.
+        `token_types` (B, T) are 1 in a second segment, for a base that has segments; without them
+        all are 0.
         """
         positions = None
         if self.padding_index is not None:
             tokens = attention_mask.long()
             positions = tokens.cumsum(dim=1) * tokens + self.padding_index
         module = self.model.get_submodule(self.architecture.embeddings)
-        states: Tensor = module(input_ids=input_ids, position_ids=positions)
+        types = {} if token_types is None else {"token_type_ids": token_types}
+        states: Tensor = module(input_ids=input_ids, position_ids=positions, **types)
         return states
 
     def position_bias(self, length: int) -> Tensor | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from plm.base import BaseModel
 from plm.errors import PromptError, TemplateError
+from plm.rows import EncodedRow
 
 SUBJECT = "[X]"
 OBJECT = "[Y]"
@@ -81,6 +82,11 @@ class EncodedPrompt:
     text: str
     input_ids: tuple[int, ...]
     mask_position: int
+
+    @property
+    def row(self) -> EncodedRow:
+        """What the engine reads: the model is asked at the mask token."""
+        return EncodedRow(self.input_ids, (self.mask_position,))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,43 +1,33 @@
-"""Runs mixed batches: every prompt under its own mask set, all in one pass."""
+"""Runs mixed batches: every probe under its own mask set, all in one pass."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
 from masks import PackedMask
 from plm.base import BaseModel
-from plm.cloze import EncodedBatch
 from plm.layers import GroupedLayer, LayerWeights
 from plm.mask_cache import MaskCache
 from plm.masked import MaskedLayers
-from plm.states import lower_states, upper_rows
+from plm.objects import answer_token_ids
+from plm.packing import pack_rows
+from plm.probe import Probe, Reading, TopTokens
+from plm.readout import read_slots
+from plm.rows import EncodedRow
+from plm.states import run_layers
 
 DEFAULT_CACHE_BYTES = 2**30
-
-
-@dataclass(frozen=True, eq=False)
-class _Groups:
-    """Rows of a batch sorted by mask set.
-
-    Attributes:
-        order: row of the batch at each place of the sorted one.
-        sets: mask set of each group; None is the unmasked model.
-        sizes: rows of each group.
-    """
-
-    order: tuple[int, ...]
-    sets: tuple[MaskedLayers | None, ...]
-    sizes: tuple[int, ...]
 
 
 class Engine:
     """The resident model and its mask sets. Safe to call from several threads.
 
-    Layers below the lowest masked one run once for the whole batch; those above run with the rows
-    sorted by mask set, so that each linear gets all of them in one call (`plm.linear`). The last
-    layer and the head are computed at the mask positions only.
+    Layers below the lowest masked one run once for the whole pass; those above run with the rows
+    sorted by mask set, so that each linear gets all of them in one call (`plm.linear`). Linears
+    never see padding; the last layer and the head are computed at the slots only.
 
     Attributes:
         base: the resident model.
@@ -48,78 +38,134 @@ class Engine:
         self.base = base
         self.cache = MaskCache(base, cache_bytes)
 
-    def forward(self, batch: EncodedBatch, mask_sets: Sequence[PackedMask | None]) -> Tensor:
-        """Logits (B, V) at the mask positions, fp32, rows in the batch's order.
+    @cached_property
+    def words(self) -> Tensor:
+        """The tokens that `TopTokens.words` admits, bool (V,)."""
+        return answer_token_ids(self.base)
 
-        `mask_sets` has one mask for each row; None runs the unmasked model. A row's logits do not
-        depend on the other rows but for rounding. The result is an inference tensor: it takes
-        part in no gradient.
+    def read(self, probes: Sequence[Probe]) -> list[Reading]:
+        """Answer probes in one pass, in their order.
+
+        A reading does not depend on the other probes but for rounding. A pass takes memory in
+        proportion to its tokens and to the mask sets it needs: whoever calls bounds both.
 
         Raises:
-            ValueError: not one mask for each row.
+            ValueError: a row has no slots, `TopTokens` is asked of a row with several slots, or of
+                no targets, or scores are not asked for every slot.
             MaskMismatchError: a mask does not fit the base.
         """
-        if len(mask_sets) != len(batch.input_ids):
-            raise ValueError(
-                f"{len(batch.input_ids)} rows need as many masks, not {len(mask_sets)}"
-            )
-        # Outside inference mode, so that sets in the cache stay usable for gradients.
-        groups = self._group(mask_sets)
+        if not probes:
+            return []
+        for probe in probes:
+            _check(probe)
+        order = _by_mask([probe.mask for probe in probes])
+        probes_in_order = [probes[place] for place in order]
+        states = self._states(
+            [probe.row for probe in probes_in_order], [probe.mask for probe in probes_in_order]
+        )
         with torch.inference_mode():
-            return self.base.head(self._rows(batch, groups)).float()
+            readings = read_slots(self.base, self.words, states, probes_in_order)
+        answers: list[Reading | None] = [None] * len(probes)
+        for place, reading in zip(order, readings, strict=True):
+            answers[place] = reading
+        return [answer for answer in answers if answer is not None]
 
-    def log_probs(
-        self, batch: EncodedBatch, mask_sets: Sequence[PackedMask | None], token_ids: Tensor
-    ) -> Tensor:
-        """Log-probabilities of the tokens given, normalised over the whole vocabulary, fp32.
+    def logits(self, rows: Sequence[EncodedRow], masks: Sequence[PackedMask | None]) -> Tensor:
+        """Logits (S, V) of rows, each under its mask, fp32, slot by slot in the rows' order.
 
-        `token_ids` is long, (K,) for all rows or (B, K); the result is (B, K). Raises as
-        `forward` does.
+        None is the unmasked model. They are an inference tensor: they take part in no gradient.
+
+        Raises:
+            ValueError: not one mask for each row, or a row has no slots.
+            MaskMismatchError: a mask does not fit the base.
         """
-        logits = self.forward(batch, mask_sets)
+        if len(rows) != len(masks):
+            raise ValueError(f"{len(rows)} rows need as many masks, not {len(masks)}")
+        order = _by_mask(masks)
+        states = self._states([rows[place] for place in order], [masks[place] for place in order])
         with torch.inference_mode():
-            wanted = token_ids.to(logits.device).expand(len(logits), -1)
-            return logits.gather(1, wanted) - logits.logsumexp(dim=1, keepdim=True)
+            logits = self.base.head(states).float()
+            parts = logits.split([len(rows[place].slots) for place in order])
+            return torch.cat(
+                [part for _, part in sorted(zip(order, parts, strict=True), key=itemgetter(0))]
+            )
 
-    def _group(self, mask_sets: Sequence[PackedMask | None]) -> _Groups:
-        rows: dict[str | None, list[int]] = {}
-        masks: dict[str | None, PackedMask | None] = {}
-        for row, mask in enumerate(mask_sets):
+    def _states(self, rows: Sequence[EncodedRow], masks: Sequence[PackedMask | None]) -> Tensor:
+        """States (S, H) at the slots of rows that are sorted by mask."""
+        base = self.base
+        # Outside inference mode, so that sets in the cache stay usable for gradients.
+        sets, counts = self._sets(masks)
+        first = min((masked.first for masked in sets if masked), default=base.layer_count)
+        with torch.inference_mode():
+            packed = pack_rows(base, rows)
+            embedded = base.embed(packed.input_ids, packed.attention_mask, packed.token_types)
+            hidden = packed.layout.unpad(embedded)
+            hidden = run_layers(base, hidden, base.layers[: first - 1], packed.layout)
+            tokens = _sums(packed.lengths, counts)
+            slots = _sums(packed.slot_counts, counts)
+            layers = [
+                self._layer(sets, number, tokens, slots)
+                for number in range(first, base.layer_count + 1)
+            ]
+            return run_layers(base, hidden, layers, packed.layout, packed.slots)
+
+    def _sets(
+        self, masks: Sequence[PackedMask | None]
+    ) -> tuple[list[MaskedLayers | None], list[int]]:
+        """The mask sets of sorted masks, and how many rows each has."""
+        sets: list[MaskedLayers | None] = []
+        counts: list[int] = []
+        last: str | None = ""
+        for mask in masks:
             digest = None if mask is None else mask.digest
-            rows.setdefault(digest, []).append(row)
-            masks.setdefault(digest, mask)
-        return _Groups(
-            order=tuple(row for group in rows.values() for row in group),
-            sets=tuple(None if mask is None else self.cache.get(mask) for mask in masks.values()),
-            sizes=tuple(len(group) for group in rows.values()),
-        )
+            if digest != last:
+                sets.append(None if mask is None else self.cache.get(mask))
+                counts.append(0)
+            counts[-1] += 1
+            last = digest
+        return sets, counts
 
-    def _rows(self, batch: EncodedBatch, groups: _Groups) -> Tensor:
-        # Without a mask only the last layer is left above, which runs at the mask positions alone.
-        first = min(
-            (group.first for group in groups.sets if group is not None),
-            default=self.base.layer_count,
-        )
-        hidden = lower_states(self.base, batch, first)
-        layers = [self._layer(groups, number) for number in range(first, self.base.layer_count + 1)]
-        if len(groups.sets) == 1:
-            return upper_rows(self.base, hidden, batch.attention_mask, batch.mask_positions, layers)
-        order = torch.tensor(groups.order, device=hidden.device)
-        rows = upper_rows(
-            self.base,
-            hidden[order],
-            batch.attention_mask[order],
-            batch.mask_positions[order],
-            layers,
-        )
-        return torch.empty_like(rows).index_copy_(0, order, rows)
-
-    def _layer(self, groups: _Groups, number: int) -> LayerWeights | GroupedLayer:
+    def _layer(
+        self,
+        sets: Sequence[MaskedLayers | None],
+        number: int,
+        tokens: tuple[int, ...],
+        slots: tuple[int, ...],
+    ) -> LayerWeights | GroupedLayer:
         parts = tuple(
-            self.base.layers[number - 1] if group is None else group.layer(self.base, number)
-            for group in groups.sets
+            self.base.layers[number - 1] if masked is None else masked.layer(self.base, number)
+            for masked in sets
         )
         if all(part is parts[0] for part in parts):
             # One set, or a layer that none of them covers.
             return parts[0]
-        return GroupedLayer(parts, groups.sizes)
+        return GroupedLayer(parts, tokens, slots)
+
+
+def _by_mask(masks: Sequence[PackedMask | None]) -> list[int]:
+    """Places of the masks, equal ones together, in order of their first."""
+    groups: dict[str | None, list[int]] = {}
+    for place, mask in enumerate(masks):
+        groups.setdefault(None if mask is None else mask.digest, []).append(place)
+    return [place for group in groups.values() for place in group]
+
+
+def _sums(sizes: Sequence[int], counts: Sequence[int]) -> tuple[int, ...]:
+    """Sums of the first `counts[0]` sizes, the next `counts[1]`, and so on."""
+    left = iter(sizes)
+    return tuple(sum(next(left) for _ in range(count)) for count in counts)
+
+
+def _check(probe: Probe) -> None:
+    slots = len(probe.row.slots)
+    if isinstance(probe.wanted, TopTokens):
+        if slots != 1:
+            raise ValueError(f"the most likely tokens are asked for at one slot, not at {slots}")
+        if probe.wanted.targets is not None and not probe.wanted.targets:
+            raise ValueError("targets, where given, are at least one")
+        if probe.wanted.among_targets and probe.wanted.targets is None:
+            raise ValueError("to normalise among targets, there must be some")
+    elif probe.wanted.tokens.ndim != 2 or len(probe.wanted.tokens) != slots:
+        raise ValueError(
+            f"scores of {slots} slots need tokens ({slots}, K), not {probe.wanted.tokens.shape}"
+        )

@@ -4,7 +4,7 @@ Functional, so that the same code runs the resident weights, masked copies of th
 trainer's `W * M` with a gradient.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from plm.architectures import ROLES, Role
-from plm.linear import Linear, linear
+from plm.layout import Layout, Slots
+from plm.linear import AnyLinear, Linear, linear
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -51,19 +52,23 @@ class LayerWeights:
         feed_forward_norm: LayerNorm after the feed-forward.
     """
 
-    query: Linear
-    key: Linear
-    value: Linear
-    attention_output: Linear
-    feed_forward_in: Linear
-    feed_forward_out: Linear
+    query: AnyLinear
+    key: AnyLinear
+    value: AnyLinear
+    attention_output: AnyLinear
+    feed_forward_in: AnyLinear
+    feed_forward_out: AnyLinear
     attention_norm: Norm
     feed_forward_norm: Norm
 
-    def linear(self, role: Role) -> Linear:
+    def linear(self, role: Role) -> AnyLinear:
         """The linear that plays a role."""
-        part: Linear = getattr(self, role)
+        part: AnyLinear = getattr(self, role)
         return part
+
+    def linears(self) -> tuple[tuple[Role, AnyLinear], ...]:
+        """Every role with its linear."""
+        return tuple((role, self.linear(role)) for role in ROLES)
 
     def with_weights(self, weights: Mapping[Role, Tensor]) -> "LayerWeights":
         """A copy with other weight matrices for the roles given; biases and norms are shared.
@@ -71,7 +76,7 @@ class LayerWeights:
         Raises:
             ValueError: an unknown role, or a matrix of another shape.
         """
-        linears: dict[str, Linear] = {}
+        linears: dict[Role, AnyLinear] = {}
         for role, weight in weights.items():
             if role not in ROLES:
                 raise ValueError(f"no role {role!r}; roles are {', '.join(ROLES)}")
@@ -81,6 +86,10 @@ class LayerWeights:
                     f"{role} has shape {tuple(old.weight.shape)}, not {tuple(weight.shape)}"
                 )
             linears[role] = Linear(weight, old.bias)
+        return self.with_linears(linears)
+
+    def with_linears(self, linears: Mapping[Role, AnyLinear]) -> "LayerWeights":
+        """A copy with other linears for the roles given."""
         return replace(self, **linears)  # type: ignore[arg-type]
 
 
@@ -90,62 +99,68 @@ class GroupedLayer:
 
     Attributes:
         parts: the layer as each set sees it; norms are common to all.
-        sizes: sentences of the batch that belong to each set.
+        tokens: tokens of the batch that belong to each set.
+        slots: slots of the batch that belong to each set.
 
     Raises:
         ValueError: no parts, or not one size for each.
     """
 
     parts: tuple[LayerWeights, ...]
-    sizes: tuple[int, ...]
+    tokens: tuple[int, ...]
+    slots: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.parts or len(self.parts) != len(self.sizes):
-            raise ValueError(f"{len(self.parts)} parts do not go with {len(self.sizes)} sizes")
+        if not self.parts or not len(self.parts) == len(self.tokens) == len(self.slots):
+            raise ValueError(
+                f"{len(self.parts)} parts do not go with {len(self.tokens)} sizes in tokens and "
+                f"{len(self.slots)} in slots"
+            )
 
 
 def transformer_layer(
     hidden: Tensor,
     weights: LayerWeights | GroupedLayer,
-    attention_bias: Tensor | None,
+    layout: Layout,
     *,
     heads: int,
     activation: Activation,
-    rows: Tensor | None = None,
+    slots: Slots | None = None,
 ) -> Tensor:
     """Run one layer; differentiable with respect to states and weights.
 
     Args:
-        hidden: (B, T, H).
+        hidden: (N, H), the sentences' tokens end to end.
         weights: of one mask set, or of several.
-        attention_bias: added to the attention scores, broadcastable to (B, heads, T, T), or None.
+        layout: where the tokens stand in their sentences, and the attention bias.
         heads: attention heads.
         activation: of the feed-forward.
-        rows: (B,) long; where given, only this position of each sentence is computed.
+        slots: where given, only these positions are computed.
 
     Returns:
-        (B, T, H), or (B, H) with `rows`.
+        (N, H), or (S, H) with slots.
     """
     if isinstance(weights, LayerWeights):
-        weights = GroupedLayer((weights,), (hidden.shape[0],))
-    parts, sizes = weights.parts, weights.sizes
+        weights = GroupedLayer((weights,), (len(hidden),), (0 if slots is None else len(slots),))
+    parts, tokens = weights.parts, weights.tokens
+    asked = tokens if slots is None else weights.slots
 
-    def apply(role: Role, states: Tensor) -> Tensor:
+    def apply(role: Role, states: Tensor, sizes: Sequence[int]) -> Tensor:
         return linear(states, [part.linear(role) for part in parts], sizes)
 
-    wanted = hidden if rows is None else _at(hidden, rows)
-    bias = attention_bias if rows is None else _bias_at(attention_bias, rows)
+    wanted = hidden if slots is None else hidden[slots.tokens]
+    query = apply("query", wanted, asked)
     context = attention(
-        apply("query", wanted),
-        apply("key", hidden),
-        apply("value", hidden),
-        bias,
+        layout.pad(query) if slots is None else slots.pad(query),
+        layout.pad(apply("key", hidden, tokens)),
+        layout.pad(apply("value", hidden, tokens)),
+        layout.bias if slots is None else slots.bias(layout.bias),
         heads=heads,
     )
-    attended = parts[0].attention_norm(apply("attention_output", context) + wanted)
-    widened = activation(apply("feed_forward_in", attended))
-    output = parts[0].feed_forward_norm(apply("feed_forward_out", widened) + attended)
-    return output if rows is None else output.squeeze(1)
+    context = layout.unpad(context) if slots is None else slots.unpad(context)
+    attended = parts[0].attention_norm(apply("attention_output", context, asked) + wanted)
+    widened = activation(apply("feed_forward_in", attended, asked))
+    return parts[0].feed_forward_norm(apply("feed_forward_out", widened, asked) + attended)
 
 
 def attention(
@@ -169,16 +184,3 @@ def attention(
     else:
         context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     return context.transpose(1, 2).flatten(2)
-
-
-def _at(states: Tensor, rows: Tensor) -> Tensor:
-    """(B, T, H) at (B,) positions -> (B, 1, H)."""
-    return states[torch.arange(len(rows), device=rows.device), rows].unsqueeze(1)
-
-
-def _bias_at(bias: Tensor | None, rows: Tensor) -> Tensor | None:
-    """The bias of the queries at (B,) positions, (B or 1, heads or 1, 1, T)."""
-    if bias is None or bias.shape[2] == 1:
-        return bias
-    whole = bias.expand(len(rows), -1, -1, -1)
-    return whole[torch.arange(len(rows), device=rows.device), :, rows].unsqueeze(2)

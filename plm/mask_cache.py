@@ -2,12 +2,16 @@
 
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 from masks import PackedMask
 from plm.base import BaseModel
-from plm.masked import MaskedLayers, check_belongs, materialise
+from plm.masked import MaskedLayers, check_belongs, masked_layers, materialise
+
+# Mask sets whose uses are counted, and uses after which all counts are halved: what was popular
+# an hour ago must not keep out what is popular now.
+_COUNTED = 4096
+_HALVE_AFTER = 2048
 
 
 @dataclass(frozen=True)
@@ -15,8 +19,8 @@ class CacheStats:
     """Counters of a `MaskCache` at one moment.
 
     Attributes:
-        hits: requests answered without materialising.
-        misses: requests that materialised a mask.
+        hits: requests answered with a set that was held.
+        misses: requests whose set was not held.
         evictions: sets dropped to make room.
         entries: sets held.
         bytes: bytes held.
@@ -32,10 +36,12 @@ class CacheStats:
 
 
 class MaskCache:
-    """Least-recently-used mask sets of one base, by digest.
+    """Mask sets of one base by digest: the popular ones materialised, the others made at use.
 
-    A set larger than the capacity is served but not kept. Threads that ask for the same missing
-    set at once wait for one materialisation.
+    A set is held from its second use on if there is room, or if it was used more often of late
+    than the least recently used set held, which then goes. So a flood of sets that are asked for
+    once or twice evicts nothing. A set that is not held costs the making of W * M at each use,
+    into memory that is warm, and no memory of its own.
 
     Raises:
         ValueError: the capacity is negative.
@@ -48,33 +54,34 @@ class MaskCache:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._held: OrderedDict[str, MaskedLayers] = OrderedDict()
-        self._pending: dict[str, Future[MaskedLayers]] = {}
+        self._uses: OrderedDict[str, int] = OrderedDict()
+        self._making: set[str] = set()
         self._bytes = 0
         self._hits = 0
         self._misses = 0
         self._evictions = 0
 
     def get(self, mask: PackedMask) -> MaskedLayers:
-        """The mask's set, materialised if it is not held.
+        """The mask's set, materialised or made at use.
 
         Raises:
             MaskMismatchError: the mask does not fit the base.
         """
         check_belongs(self._base, mask)
+        size = self._size(mask)
         with self._lock:
+            self._count(mask.digest)
             held = self._held.get(mask.digest)
             if held is not None:
                 self._held.move_to_end(mask.digest)
                 self._hits += 1
                 return held
-            pending = self._pending.get(mask.digest)
-            if pending is None:
-                self._misses += 1
-                made: Future[MaskedLayers] = Future()
-                self._pending[mask.digest] = made
-            else:
-                self._hits += 1
-        return pending.result() if pending is not None else self._make(mask, made)
+            self._misses += 1
+            # One thread makes a set to keep; the others need not wait for it.
+            keep = mask.digest not in self._making and self._worth_keeping(mask.digest, size)
+            if keep:
+                self._making.add(mask.digest)
+        return self._make(mask) if keep else masked_layers(self._base, mask)
 
     def stats(self) -> CacheStats:
         """The counters now."""
@@ -88,27 +95,37 @@ class MaskCache:
                 capacity=self._capacity,
             )
 
-    def _make(self, mask: PackedMask, made: Future[MaskedLayers]) -> MaskedLayers:
+    def _size(self, mask: PackedMask) -> int:
+        weights = sum(rows * columns for rows, columns in mask.shapes.values())
+        return weights * self._base.dtype.itemsize
+
+    def _count(self, digest: str) -> None:
+        self._uses[digest] = self._uses.pop(digest, 0) + 1
+        if len(self._uses) > _COUNTED:
+            self._uses.popitem(last=False)
+        if (self._hits + self._misses) % _HALVE_AFTER == _HALVE_AFTER - 1:
+            for counted in self._uses:
+                self._uses[counted] //= 2
+
+    def _worth_keeping(self, digest: str, size: int) -> bool:
+        uses = self._uses[digest]
+        if uses < 2 or size > self._capacity:
+            return False
+        if self._bytes + size <= self._capacity:
+            return True
+        return uses > self._uses.get(next(iter(self._held)), 0)
+
+    def _make(self, mask: PackedMask) -> MaskedLayers:
         try:
             masked = materialise(self._base, mask)
-        except BaseException as error:
-            # Waiters get the same error; the next request tries again.
+        finally:
             with self._lock:
-                del self._pending[mask.digest]
-            made.set_exception(error)
-            raise
+                self._making.discard(mask.digest)
         with self._lock:
-            del self._pending[mask.digest]
-            self._keep(masked)
-        made.set_result(masked)
+            self._held[masked.digest] = masked
+            self._bytes += masked.byte_size
+            while self._bytes > self._capacity:
+                _, oldest = self._held.popitem(last=False)
+                self._bytes -= oldest.byte_size
+                self._evictions += 1
         return masked
-
-    def _keep(self, masked: MaskedLayers) -> None:
-        if masked.byte_size > self._capacity:
-            return
-        self._held[masked.digest] = masked
-        self._bytes += masked.byte_size
-        while self._bytes > self._capacity:
-            _, oldest = self._held.popitem(last=False)
-            self._bytes -= oldest.byte_size
-            self._evictions += 1

@@ -1,16 +1,15 @@
-"""The base's weights under a mask: W * M as dense matrices, for the layers that the mask covers."""
+"""The base's weights under a mask, for the layers that the mask covers."""
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from masks import MaskMismatchError, PackedMask
-from plm.architectures import Role, maskable_weights
+from plm.architectures import MaskableWeight, Role, maskable_weights
 from plm.base import BaseModel
 from plm.layers import LayerWeights
+from plm.linear import AnyLinear, Linear, MaskedLinear
+from plm.unpacking import masked_weight, multiply_into
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +22,7 @@ class MaskedLayers:
         last: last layer that it covers.
         layers: weights of layers `first` to `last`; what a mask never covers (biases, norms) is
             the base's own, not a copy.
-        byte_size: bytes of the matrices made for this mask.
+        byte_size: bytes of the matrices made for this mask; 0 where they are made at each use.
     """
 
     digest: str
@@ -52,11 +51,10 @@ def check_belongs(base: BaseModel, mask: PackedMask) -> None:
         )
 
 
-def materialise(base: BaseModel, mask: PackedMask) -> MaskedLayers:
-    """Make W * M of every matrix the mask covers, on the base's device and in its dtype.
+def masked_layers(base: BaseModel, mask: PackedMask) -> MaskedLayers:
+    """The layers of a mask with W * M made at each use, into memory that all masks share.
 
-    The base's weights are only read. Bits are unpacked on the device, so that one bit a weight
-    crosses the bus.
+    Takes no memory of its own: thousands of masks cost their bits.
 
     Raises:
         MaskMismatchError: another base, no matrix, a matrix that this base does not have, or one
@@ -66,50 +64,65 @@ def materialise(base: BaseModel, mask: PackedMask) -> MaskedLayers:
     places = {
         weight.name: weight for weight in maskable_weights(base.architecture, 1, base.layer_count)
     }
-    by_layer: dict[int, dict[Role, Tensor]] = {}
+    by_layer: dict[int, dict[Role, AnyLinear]] = {}
     for name, shape in mask.shapes.items():
-        if name not in places:
+        place = places.get(name)
+        if place is None:
             raise MaskMismatchError(f"the mask covers {name}, which {base.name} does not have")
-        weight = base.weight(name)
-        if tuple(weight.shape) != tuple(shape):
+        old = _linear_at(base, place)
+        if tuple(old.weight.shape) != tuple(shape):
             raise MaskMismatchError(
                 f"the mask has shape {tuple(shape)} for {name}; {base.name} has "
-                f"{tuple(weight.shape)}"
+                f"{tuple(old.weight.shape)}"
             )
-        place = places[name]
-        keep = unpack_keep(mask.packed[name], shape[1], weight.device)
-        # Converted first: a product of float and bool takes three times as long on a CPU.
-        by_layer.setdefault(place.layer, {})[place.role] = keep.to(weight.dtype).mul_(weight)
+        masked = MaskedLinear(old, mask.packed[name])
+        by_layer.setdefault(place.layer, {})[place.role] = masked
     if not by_layer:
         raise MaskMismatchError("the mask covers no matrix")
     first, last = min(by_layer), max(by_layer)
+    layers = tuple(
+        base.layers[number - 1].with_linears(by_layer.get(number, {}))
+        for number in range(first, last + 1)
+    )
+    return MaskedLayers(mask.digest, first, last, layers, 0)
+
+
+def materialise(base: BaseModel, mask: PackedMask) -> MaskedLayers:
+    """Make W * M of every matrix the mask covers, on the base's device and in its dtype, to keep.
+
+    The base's weights are only read. Bits are unpacked on the device, so that one bit a weight
+    crosses the bus.
+
+    Raises:
+        MaskMismatchError: as `masked_layers` does.
+    """
+    masked = masked_layers(base, mask)
+    layers = tuple(_materialised(layer) for layer in masked.layers)
+    dense = sum(rows * columns for rows, columns in mask.shapes.values())
     return MaskedLayers(
-        digest=mask.digest,
-        first=first,
-        last=last,
-        layers=tuple(
-            base.layers[number - 1].with_weights(by_layer.get(number, {}))
-            for number in range(first, last + 1)
-        ),
-        byte_size=sum(
-            weight.nbytes for weights in by_layer.values() for weight in weights.values()
-        ),
+        masked.digest, masked.first, masked.last, layers, dense * base.dtype.itemsize
     )
 
 
-def unpack_keep(packed: NDArray[np.uint8], columns: int, device: torch.device) -> Tensor:
-    """Bits (rows, ceil(columns / 8)), little-endian in a byte, to bool (rows, columns)."""
-    if device.type == "cpu":
-        # A tenth of the time of the tensor operations below.
-        bits = np.unpackbits(packed, axis=1, count=columns, bitorder="little")
-        return torch.from_numpy(bits.view(np.bool_))
-    return unpack_on_device(packed, columns, device)
+def _materialised(layer: LayerWeights) -> LayerWeights:
+    return layer.with_linears(
+        {
+            role: Linear(_kept(part), part.bias)
+            for role, part in layer.linears()
+            if isinstance(part, MaskedLinear)
+        }
+    )
 
 
-def unpack_on_device(packed: NDArray[np.uint8], columns: int, device: torch.device) -> Tensor:
-    """The same by tensor operations, so that only the packed bits travel to the device."""
-    # A copy, because masks are read-only and torch has no read-only tensors.
-    packed_bits = torch.from_numpy(np.array(packed)).to(device)
-    places = torch.arange(8, dtype=torch.uint8, device=device)
-    spread = (packed_bits.unsqueeze(-1) >> places) & 1
-    return spread.flatten(1)[:, :columns].bool()
+def _kept(part: MaskedLinear) -> torch.Tensor:
+    weight = part.base.weight
+    if weight.device.type == "cpu":
+        return multiply_into(torch.empty_like(weight), weight, part.bits)
+    return masked_weight(weight, part.bits)
+
+
+def _linear_at(base: BaseModel, place: MaskableWeight) -> Linear:
+    part = base.layers[place.layer - 1].linear(place.role)
+    if not isinstance(part, Linear):
+        raise TypeError(f"{place.name} of the base is under a mask already")
+    return part

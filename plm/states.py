@@ -11,6 +11,30 @@ from torch import Tensor
 from plm.base import BaseModel
 from plm.cloze import EncodedBatch
 from plm.layers import GroupedLayer, LayerWeights, transformer_layer
+from plm.layout import Layout, Slots
+
+
+def run_layers(
+    base: BaseModel,
+    hidden: Tensor,
+    layers: Sequence[LayerWeights | GroupedLayer],
+    layout: Layout,
+    slots: Slots | None = None,
+) -> Tensor:
+    """Run layers over (N, H) packed states, with slots the last of them at the slots alone.
+
+    Returns (N, H), or (S, H) with slots; differentiable with respect to states and weights.
+    """
+    for number, weights in enumerate(layers, start=1):
+        hidden = transformer_layer(
+            hidden,
+            weights,
+            layout,
+            heads=base.heads,
+            activation=base.activation,
+            slots=slots if number == len(layers) else None,
+        )
+    return hidden
 
 
 def lower_states(base: BaseModel, batch: EncodedBatch, below_layer: int) -> Tensor:
@@ -25,12 +49,10 @@ def lower_states(base: BaseModel, batch: EncodedBatch, below_layer: int) -> Tens
         raise ValueError(f"layers are 1 to {base.layer_count}, not {below_layer}")
     with torch.no_grad():
         hidden = base.embed(batch.input_ids, batch.attention_mask)
-        bias = attention_bias(base, batch.attention_mask)
-        for weights in base.layers[: below_layer - 1]:
-            hidden = transformer_layer(
-                hidden, weights, bias, heads=base.heads, activation=base.activation
-            )
-    return hidden
+        layout = _whole(base, batch.attention_mask)
+        return run_layers(
+            base, hidden.flatten(0, 1), base.layers[: below_layer - 1], layout
+        ).view_as(hidden)
 
 
 def upper_rows(
@@ -38,7 +60,7 @@ def upper_rows(
     hidden: Tensor,
     attention_mask: Tensor,
     mask_positions: Tensor,
-    layers: Sequence[LayerWeights | GroupedLayer],
+    layers: Sequence[LayerWeights],
 ) -> Tensor:
     """Run the given layers, the last of them at the mask positions only.
 
@@ -57,17 +79,9 @@ def upper_rows(
     """
     if not layers:
         raise ValueError("the upper half has at least the model's last layer")
-    bias = attention_bias(base, attention_mask)
-    for index, weights in enumerate(layers, start=1):
-        hidden = transformer_layer(
-            hidden,
-            weights,
-            bias,
-            heads=base.heads,
-            activation=base.activation,
-            rows=mask_positions if index == len(layers) else None,
-        )
-    return hidden
+    starts = torch.arange(len(hidden), device=hidden.device) * hidden.shape[1]
+    slots = Slots(starts + mask_positions, mask_positions[:, None], None)
+    return run_layers(base, hidden.flatten(0, 1), layers, _whole(base, attention_mask), slots)
 
 
 def attention_bias(base: BaseModel, attention_mask: Tensor) -> Tensor | None:
@@ -83,3 +97,9 @@ def attention_bias(base: BaseModel, attention_mask: Tensor) -> Tensor | None:
     padding = torch.zeros(hidden.shape, dtype=base.dtype, device=attention_mask.device)
     padding = padding.masked_fill(hidden, torch.finfo(base.dtype).min)
     return padding if positions is None else padding + positions
+
+
+def _whole(base: BaseModel, attention_mask: Tensor) -> Layout:
+    """The padded batch itself as a layout: its padding takes part in the linears."""
+    sentences, longest = attention_mask.shape
+    return Layout(sentences, longest, None, attention_bias(base, attention_mask))

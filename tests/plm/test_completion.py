@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -12,6 +12,11 @@ import plm
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
+
+
+def query_of(tiny: Tiny, **options: Any) -> plm.Query:
+    """The first prompt, with options of the ranking."""
+    return plm.Query(tiny.prompts[0], wanted=plm.TopTokens(**options))
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def test_completions_are_those_of_the_fill_mask_pipeline(tiny: Tiny, engine: plm
         peer = pipeline(
             "fill-mask", model=tiny.reference(mask), tokenizer=tiny.base.tokenizer, device="cpu"
         )
-        queries = [plm.Query(prompt, mask, top_k=6) for prompt in tiny.prompts]
+        queries = [plm.Query(prompt, mask, plm.TopTokens(6)) for prompt in tiny.prompts]
         for query, ranking in zip(queries, plm.complete(engine, queries), strict=True):
             expected = peer(query.prompt.text, top_k=6)
             assert [c.token_id for c in ranking] == [c["token"] for c in expected]
@@ -38,19 +43,21 @@ def test_targets_are_those_of_the_fill_mask_pipeline(tiny: Tiny, engine: plm.Eng
     targets = tuple(plm.object_token_id(tiny.base, word) for word in ("cloth", "wood", "dog"))
     names = tiny.base.tokenizer.convert_ids_to_tokens(list(targets))
     peer = pipeline("fill-mask", model=tiny.reference(), tokenizer=tiny.base.tokenizer)
-    (ranking,) = plm.complete(engine, [plm.Query(tiny.prompts[0], targets=targets)])
+    (ranking,) = plm.complete(engine, [query_of(tiny, targets=targets)])
     expected = peer(tiny.prompts[0].text, targets=names)
     assert [c.token_id for c in ranking] == [c["token"] for c in expected]
     for ours, theirs in zip(ranking, expected, strict=True):
         assert ours.score == pytest.approx(theirs["score"], abs=1e-5)
-    (best,) = plm.complete(engine, [plm.Query(tiny.prompts[0], targets=targets, top_k=1)])
+    (best,) = plm.complete(engine, [query_of(tiny, targets=targets, count=1)])
     assert [c.token_id for c in best] == [ranking[0].token_id]
 
 
 def test_the_sequence_is_the_prompt_with_the_object(bert: Tiny) -> None:
     engine = plm.Engine(bert.base)
     target = plm.object_token_id(bert.base, "cloth")
-    (ranking,) = plm.complete(engine, [plm.Query(bert.prompts[4], targets=(target,))])
+    (ranking,) = plm.complete(
+        engine, [plm.Query(bert.prompts[4], wanted=plm.TopTokens(targets=(target,)))]
+    )
     assert ranking[0].sequence == (
         "the Water is used for the cloth, for a bed and to run in a room!"
     )
@@ -62,7 +69,10 @@ def test_a_filter_leaves_scores_as_they_are(tiny: Tiny, engine: plm.Engine) -> N
     prompt, mask = tiny.prompts[1], tiny.combined()
     whole, some = plm.complete(
         engine,
-        [plm.Query(prompt, mask, every), plm.Query(prompt, mask, every, allowed=allowed)],
+        [
+            plm.Query(prompt, mask, plm.TopTokens(every)),
+            plm.Query(prompt, mask, plm.TopTokens(every, words=True)),
+        ],
     )
     assert len(whole) == every
     assert len(some) == int(allowed.sum())
@@ -74,7 +84,7 @@ def test_a_filter_leaves_scores_as_they_are(tiny: Tiny, engine: plm.Engine) -> N
 
 def test_targets_are_ranked_even_if_a_filter_refuses_them(bert: Tiny) -> None:
     piece = bert.base.tokenizer.convert_tokens_to_ids("##ing")
-    query = plm.Query(bert.prompts[0], targets=(piece,), allowed=plm.answer_token_ids(bert.base))
+    query = query_of(bert, targets=(piece,), words=True)
     (ranking,) = plm.complete(plm.Engine(bert.base), [query])
     assert [c.token_id for c in ranking] == [piece]
 
@@ -83,9 +93,9 @@ def test_queries_of_one_batch_are_answered_each_on_its_own(bert: Tiny) -> None:
     engine = plm.Engine(bert.base)
     targets = (20, 9, 11)
     queries = [
-        plm.Query(bert.prompts[0], bert.combined(1), top_k=2),
-        plm.Query(bert.prompts[1], None, top_k=7, targets=targets),
-        plm.Query(bert.prompts[2], bert.combined(2), top_k=1),
+        plm.Query(bert.prompts[0], bert.combined(1), plm.TopTokens(2)),
+        plm.Query(bert.prompts[1], None, plm.TopTokens(7, targets=targets)),
+        plm.Query(bert.prompts[2], bert.combined(2), plm.TopTokens(1)),
     ]
     together = plm.complete(engine, queries)
     assert [len(ranking) for ranking in together] == [2, 3, 1]
@@ -126,7 +136,7 @@ def test_a_vocabulary_larger_than_the_tokenizers(bert: Tiny, tmp_path: Path) -> 
     base = plm.load_base(tmp_path, device="cpu")
     assert base.vocab_size == len(base.tokenizer) + 9
     assert plm.answer_token_ids(base).shape == (base.vocab_size,)
-    (ranking,) = plm.complete(plm.Engine(base), [plm.Query(bert.prompts[0], top_k=3)])
+    (ranking,) = plm.complete(plm.Engine(base), [query_of(bert, count=3)])
     assert len(ranking) == 3
     assert all(c.token_id < len(base.tokenizer) for c in ranking)
 
@@ -134,17 +144,36 @@ def test_a_vocabulary_larger_than_the_tokenizers(bert: Tiny, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "field", "message"),
     [
-        ({"top_k": 0}, "top_k", "must be 1 to"),
-        ({"top_k": 10**6}, "top_k", "must be 1 to"),
+        ({"count": 0}, "top_k", "must be 1 to"),
+        ({"count": 10**6}, "top_k", "must be 1 to"),
         ({"targets": ()}, "targets", "there is none"),
         ({"targets": (5, 6, 5)}, "targets", "named twice"),
         ({"targets": (-1,)}, "targets", "token ids are 0 to"),
         ({"targets": (10**6,)}, "targets", "token ids are 0 to"),
-        ({"allowed": torch.ones(3, dtype=torch.bool)}, "allowed", "must be a bool tensor"),
-        ({"allowed": torch.ones(10**6)}, "allowed", "must be a bool tensor"),
+        ({"excluded": (10**6,)}, "filter", "token ids are 0 to"),
     ],
 )
 def test_bad_queries_name_the_field(bert: Tiny, options: dict, field: str, message: str) -> None:
     with pytest.raises(plm.PromptError, match=message) as caught:
-        plm.complete(plm.Engine(bert.base), [plm.Query(bert.prompts[0], **options)])
+        plm.complete(plm.Engine(bert.base), [query_of(bert, **options)])
     assert caught.value.field == field
+
+
+def test_normalised_among_the_targets(tiny: Tiny, engine: plm.Engine) -> None:
+    targets = (20, 9, 11)
+    whole, among = plm.complete(
+        engine,
+        [query_of(tiny, targets=targets), query_of(tiny, targets=targets, among_targets=True)],
+    )
+    assert [c.token_id for c in among] == [c.token_id for c in whole]
+    assert sum(c.score for c in among) == pytest.approx(1, abs=1e-6)
+    total = sum(c.score for c in whole)
+    assert [c.score for c in among] == pytest.approx([c.score / total for c in whole], abs=1e-6)
+
+
+def test_excluded_tokens_are_left_out(tiny: Tiny, engine: plm.Engine) -> None:
+    (whole,) = plm.complete(engine, [query_of(tiny, count=5)])
+    left_out = tuple(c.token_id for c in whole[:2])
+    (some,) = plm.complete(engine, [query_of(tiny, count=3, excluded=left_out)])
+    assert [c.token_id for c in some] == [c.token_id for c in whole[2:]]
+    assert [c.score for c in some] == pytest.approx([c.score for c in whole[2:]], abs=1e-7)

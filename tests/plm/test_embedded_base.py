@@ -29,7 +29,7 @@ def test_its_logits_are_the_hugging_face_models(base: plm.BaseModel) -> None:
     template = plm.Template.parse("[X] is a kind of [Y].")
     prompts = [plm.encode_prompt(base, template, s) for s in ("linen", "a very small dog")]
     batch = plm.collate(prompts, base)
-    logits = plm.Engine(base).forward(batch, [None, None])
+    logits = plm.Engine(base).logits([prompt.row for prompt in prompts], [None, None])
     with torch.no_grad():
         whole = base.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
     # Logits of this model are around 10, so fp32 leaves about six digits after rounding.
@@ -41,7 +41,9 @@ def test_it_answers_with_words(base: plm.BaseModel) -> None:
     allowed = plm.answer_token_ids(base)
     assert 20_000 < int(allowed.sum()) < 26_000
     prompt = plm.encode_prompt(base, plm.Template.parse("[X] is a kind of [Y]."), "linen")
-    (ranking,) = plm.complete(plm.Engine(base), [plm.Query(prompt, allowed=allowed)])
+    (ranking,) = plm.complete(
+        plm.Engine(base), [plm.Query(prompt, wanted=plm.TopTokens(words=True))]
+    )
     assert len(ranking) == 10
     assert all(c.object.isalnum() for c in ranking)
     with pytest.raises(plm.ObjectError, match=r"is 2 tokens .*##"):
@@ -51,7 +53,6 @@ def test_it_answers_with_words(base: plm.BaseModel) -> None:
 def test_it_runs_under_a_mask(base: plm.BaseModel, mask_of: Callable[..., RelationMask]) -> None:
     mask = combine_masks([mask_of(base, 0, (4, 6), sparsity=0.05)])
     prompt = plm.encode_prompt(base, plm.Template.parse("[X] is a [Y]."), "linen")
-    batch = plm.collate([prompt, prompt], base)
-    logits = plm.Engine(base).forward(batch, [mask, None])
+    logits = plm.Engine(base).logits([prompt.row] * 2, [mask, None])
     assert torch.isfinite(logits).all()
     assert not torch.allclose(logits[0], logits[1], atol=1e-2)

@@ -63,37 +63,68 @@ def test_gradients_equal_those_of_the_hugging_face_model(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("grad", [False, True])
-def test_one_row_equals_that_row_of_all(tiny: Tiny, grad: bool) -> None:
+def test_some_slots_equal_those_of_all(tiny: Tiny, grad: bool) -> None:
     base = tiny.base
-    batch = plm.collate(tiny.prompts, base)
-    hidden = plm.lower_states(base, batch, 2)
-    bias = plm.attention_bias(base, batch.attention_mask)
-    options = {"heads": base.heads, "activation": base.activation}
+    packed = plm.pack_rows(
+        base,
+        [
+            plm.EncodedRow(prompt.input_ids, slots)
+            for prompt, slots in zip(
+                tiny.prompts, [(1,), (2, 3), (1, 2, 4), (0,), (5,)], strict=True
+            )
+        ],
+    )
+    hidden = packed.layout.unpad(base.embed(packed.input_ids, packed.attention_mask))
+    assert len(hidden) == sum(packed.lengths) < packed.input_ids.numel()
     with torch.set_grad_enabled(grad):
-        whole = plm.transformer_layer(hidden, base.layers[1], bias, **options)
-        rows = plm.transformer_layer(
-            hidden, base.layers[1], bias, rows=batch.mask_positions, **options
-        )
+        whole = plm.run_layers(base, hidden, base.layers[1:2], packed.layout)
+        slots = plm.run_layers(base, hidden, base.layers[1:2], packed.layout, packed.slots)
     assert whole.shape == hidden.shape
-    expected = whole[torch.arange(len(tiny.prompts)), batch.mask_positions]
-    torch.testing.assert_close(rows, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(slots, whole[packed.slots.tokens], atol=1e-6, rtol=1e-5)
 
 
-def test_a_grouped_layer_equals_each_part_alone(tiny: Tiny) -> None:
+def test_packed_states_are_those_of_the_padded_batch(tiny: Tiny) -> None:
     base = tiny.base
-    batch = plm.collate(tiny.prompts, base)
-    hidden = plm.lower_states(base, batch, 3)
-    bias = plm.attention_bias(base, batch.attention_mask)
+    packed = plm.pack_rows(base, [prompt.row for prompt in tiny.prompts])
+    hidden = packed.layout.unpad(base.embed(packed.input_ids, packed.attention_mask))
+    with torch.no_grad():
+        ours = packed.layout.pad(plm.run_layers(base, hidden, base.layers[:2], packed.layout))
+    padded = plm.lower_states(base, plm.collate(tiny.prompts, base), 3)
+    taken = packed.attention_mask.bool()
+    torch.testing.assert_close(ours[taken], padded[taken], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_grouped_layer_equals_each_part_alone(tiny: Tiny, grad: bool) -> None:
+    base = tiny.base
+    packed = plm.pack_rows(base, [prompt.row for prompt in tiny.prompts])
+    hidden = packed.layout.unpad(base.embed(packed.input_ids, packed.attention_mask))
     parts = (
         base.layers[2],
         plm.materialise(base, tiny.combined(1)).layers[0],
         plm.materialise(base, tiny.combined(2)).layers[0],
     )
-    options = {"heads": base.heads, "activation": base.activation}
-    together = plm.transformer_layer(hidden, plm.GroupedLayer(parts, (2, 1, 2)), bias, **options)
-    for part, rows in zip(parts, (slice(0, 2), slice(2, 3), slice(3, 5)), strict=True):
-        alone = plm.transformer_layer(hidden, part, bias, **options)
-        torch.testing.assert_close(together[rows], alone[rows], atol=1e-6, rtol=1e-5)
+    rows = (2, 1, 2)
+    owner = [place for place, count in enumerate(rows) for _ in range(count)]
+    tokens = tuple(
+        sum(n for n, p in zip(packed.lengths, owner, strict=True) if p == place)
+        for place in range(3)
+    )
+    grouped = plm.GroupedLayer(parts, tokens, rows)
+    with torch.set_grad_enabled(grad):
+        for slots, sizes in ((None, tokens), (packed.slots, rows)):
+            together = plm.run_layers(base, hidden, [grouped], packed.layout, slots)
+            starts = [sum(sizes[:place]) for place in range(3)]
+            for part, start, size in zip(parts, starts, sizes, strict=True):
+                alone = plm.run_layers(base, hidden, [part], packed.layout, slots)
+                own = slice(start, start + size)
+                torch.testing.assert_close(together[own], alone[own], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("slots", [(), (-1,), (99,)])
+def test_slots_lie_among_the_tokens(bert: Tiny, slots: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="one or more slots among them"):
+        plm.pack_rows(bert.base, [plm.EncodedRow(bert.prompts[0].input_ids, slots)])
 
 
 def test_both_kinds_of_attention_agree() -> None:
@@ -134,9 +165,9 @@ def test_with_weights_refuses_what_does_not_fit(bert: Tiny) -> None:
 
 def test_groups_have_as_many_sizes_as_parts(bert: Tiny) -> None:
     with pytest.raises(ValueError, match="do not go with"):
-        plm.GroupedLayer((bert.base.layers[0],), (1, 2))
+        plm.GroupedLayer((bert.base.layers[0],), (1, 2), (1, 2))
     with pytest.raises(ValueError, match="do not go with"):
-        plm.GroupedLayer((), ())
+        plm.GroupedLayer((), (), ())
 
 
 def test_states_outside_the_model(bert: Tiny) -> None:

@@ -51,7 +51,7 @@ def test_the_longest_prompt_runs(tiny: Tiny) -> None:
     template = plm.Template.parse("a [X] [Y]")
     prompt = plm.encode_prompt(base, template, "the " * (base.max_length - 4))
     assert len(prompt.input_ids) == base.max_length
-    logits = plm.Engine(base).forward(plm.collate([prompt], base), [None])
+    logits = plm.Engine(base).logits([prompt.row], [None])
     torch.testing.assert_close(logits, tiny.reference_logits([prompt]), atol=1e-5, rtol=1e-5)
 
 
@@ -64,9 +64,9 @@ def test_the_digest_does_not_depend_on_the_serving_type(bert: Tiny) -> None:
 
 def test_half_precision_answers_stay_close(bert: Tiny) -> None:
     half = plm.load_base(bert.folder, device="cpu", dtype=torch.bfloat16)
-    batch, mask = plm.collate(bert.prompts, bert.base), bert.combined()
-    exact = plm.Engine(bert.base).forward(batch, [mask] * len(bert.prompts))
-    rounded = plm.Engine(half).forward(batch, [mask] * len(bert.prompts))
+    rows, mask = [prompt.row for prompt in bert.prompts], bert.combined()
+    exact = plm.Engine(bert.base).logits(rows, [mask] * len(bert.prompts))
+    rounded = plm.Engine(half).logits(rows, [mask] * len(bert.prompts))
     assert rounded.dtype == torch.float32
     assert torch.corrcoef(torch.stack([exact.flatten(), rounded.flatten()]))[0, 1] > 0.995
 
@@ -297,4 +297,5 @@ def test_the_head_for_some_tokens_only(tiny: Tiny) -> None:
     ids = torch.tensor([7, 5, 30])
     whole = tiny.base.head(rows)
     assert whole.shape == (3, tiny.base.vocab_size)
-    torch.testing.assert_close(tiny.base.head(rows, ids), whole[:, ids])
+    some = tiny.base.head.logits(tiny.base.head.transform(rows), ids)
+    torch.testing.assert_close(some, whole[:, ids])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import plm
-from masks import MaskMismatchError
+from masks import MaskMismatchError, PackedMask
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -18,34 +18,70 @@ if TYPE_CHECKING:
 SET_BYTES = 4 * 2 * (4 * 32 * 32 + 2 * 32 * 64)
 
 
-def test_the_least_recently_used_set_goes_first(bert: Tiny) -> None:
+def use(cache: plm.MaskCache, mask: PackedMask, times: int = 2) -> plm.MaskedLayers:
+    for _ in range(times - 1):
+        cache.get(mask)
+    return cache.get(mask)
+
+
+def test_a_set_is_held_from_its_second_use_on(bert: Tiny) -> None:
+    cache = plm.MaskCache(bert.base, 2 * SET_BYTES)
+    mask = bert.combined(1)
+    assert cache.get(mask).byte_size == 0
+    assert cache.stats().entries == 0
+    held = cache.get(mask)
+    assert held.byte_size == SET_BYTES
+    assert cache.get(mask) is held
+    stats = cache.stats()
+    assert (stats.hits, stats.misses, stats.evictions) == (1, 2, 0)
+    assert (stats.entries, stats.bytes, stats.capacity) == (1, SET_BYTES, 2 * SET_BYTES)
+
+
+def test_the_least_recently_used_set_goes_for_a_more_popular_one(bert: Tiny) -> None:
     cache = plm.MaskCache(bert.base, 2 * SET_BYTES)
     first, second, third = (bert.combined(seed) for seed in (1, 2, 3))
+    use(cache, first)
+    use(cache, second)
     kept = cache.get(first)
-    cache.get(second)
-    assert cache.get(first) is kept
-    cache.get(third)
-    assert cache.get(first) is kept
+    # Not used more often than the second set, which would have to go.
+    assert use(cache, third).byte_size == 0
+    assert cache.stats().evictions == 0
+    assert cache.get(third).byte_size == SET_BYTES
     stats = cache.stats()
-    assert (stats.hits, stats.misses, stats.evictions) == (2, 3, 1)
-    assert (stats.entries, stats.bytes, stats.capacity) == (2, 2 * SET_BYTES, 2 * SET_BYTES)
-    cache.get(second)
-    assert cache.stats().misses == 4
+    assert (stats.entries, stats.bytes, stats.evictions) == (2, 2 * SET_BYTES, 1)
+    assert cache.get(first) is kept
+    assert cache.get(second).byte_size == 0
+
+
+def test_a_flood_of_sets_asked_for_once_evicts_nothing(bert: Tiny) -> None:
+    cache = plm.MaskCache(bert.base, SET_BYTES)
+    kept = use(cache, bert.combined(0))
+    for seed in range(1, 40):
+        assert cache.get(bert.combined(seed)).byte_size == 0
+    assert cache.get(bert.combined(0)) is kept
+
+
+def test_what_is_popular_now_gets_in_some_day(bert: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plm.mask_cache._HALVE_AFTER", 16)
+    cache = plm.MaskCache(bert.base, SET_BYTES)
+    use(cache, bert.combined(0), 50)
+    use(cache, bert.combined(1), 40)
+    assert cache.get(bert.combined(1)).byte_size == SET_BYTES
 
 
 def test_equal_masks_share_a_set(bert: Tiny) -> None:
     cache = plm.MaskCache(bert.base, 10 * SET_BYTES)
-    assert cache.get(bert.union(1, 2)) is cache.get(bert.union(2, 1))
+    assert use(cache, bert.union(1, 2)) is cache.get(bert.union(2, 1))
 
 
 @pytest.mark.parametrize("capacity", [0, SET_BYTES - 1])
 def test_a_set_larger_than_the_cache_is_served_but_not_kept(bert: Tiny, capacity: int) -> None:
     cache = plm.MaskCache(bert.base, capacity)
     mask = bert.combined()
-    assert cache.get(mask).digest == mask.digest
-    assert cache.get(mask).digest == mask.digest
+    for _ in range(3):
+        assert cache.get(mask).digest == mask.digest
     stats = cache.stats()
-    assert (stats.misses, stats.entries, stats.bytes, stats.evictions) == (2, 0, 0, 0)
+    assert (stats.misses, stats.entries, stats.bytes, stats.evictions) == (3, 0, 0, 0)
 
 
 def test_no_negative_capacity(bert: Tiny) -> None:
@@ -53,13 +89,11 @@ def test_no_negative_capacity(bert: Tiny) -> None:
         plm.MaskCache(bert.base, -1)
 
 
-def test_threads_materialise_a_missing_set_once(
-    bert: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_thread_makes_the_set_that_is_kept(bert: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     gate = threading.Barrier(8)
 
-    def slow(base: plm.BaseModel, mask: object) -> plm.MaskedLayers:
+    def slow(base: plm.BaseModel, mask: PackedMask) -> plm.MaskedLayers:
         made.append(mask)
         time.sleep(0.05)
         return plm.materialise(base, mask)
@@ -67,6 +101,7 @@ def test_threads_materialise_a_missing_set_once(
     monkeypatch.setattr("plm.mask_cache.materialise", slow)
     cache = plm.MaskCache(bert.base, 10 * SET_BYTES)
     mask = bert.combined()
+    cache.get(mask)
 
     def get(_: int) -> plm.MaskedLayers:
         gate.wait()
@@ -75,8 +110,8 @@ def test_threads_materialise_a_missing_set_once(
     with ThreadPoolExecutor(8) as pool:
         sets = list(pool.map(get, range(8)))
     assert len(made) == 1
-    assert all(masked is sets[0] for masked in sets)
-    assert (cache.stats().hits, cache.stats().misses) == (7, 1)
+    assert sorted(masked.byte_size for masked in sets) == [0] * 7 + [SET_BYTES]
+    assert cache.get(mask).byte_size == SET_BYTES
 
 
 def test_a_failure_is_not_remembered(bert: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,8 +122,8 @@ def test_a_failure_is_not_remembered(bert: Tiny, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patch:
         patch.setattr("plm.mask_cache.materialise", fail)
         with pytest.raises(MemoryError):
-            cache.get(bert.combined())
-    assert cache.get(bert.combined()).first == 3
+            use(cache, bert.combined())
+    assert cache.get(bert.combined()).byte_size == SET_BYTES
 
 
 def test_another_base_is_refused_even_if_the_digest_is_held(bert: Tiny, mpnet: Tiny) -> None:
@@ -103,9 +138,9 @@ def test_sets_that_the_engine_made_can_take_part_in_a_gradient(bert: Tiny) -> No
     engine = plm.Engine(bert.base)
     mask = bert.combined()
     batch = plm.collate(bert.prompts, bert.base)
-    engine.forward(batch, [mask] * len(bert.prompts))
+    engine.logits([prompt.row for prompt in bert.prompts], [mask] * len(bert.prompts))
     hidden = plm.lower_states(bert.base, batch, 3).requires_grad_()
-    layers = engine.cache.get(mask).layers
+    layers = use(engine.cache, mask).layers
     rows = plm.upper_rows(bert.base, hidden, batch.attention_mask, batch.mask_positions, layers)
     rows.sum().backward()
     assert hidden.grad is not None

@@ -9,7 +9,7 @@ import torch
 
 import plm
 from masks import MaskMismatchError, pack_bits
-from plm.masked import unpack_keep, unpack_on_device
+from plm.unpacking import unpack_keep, unpack_on_device
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -19,8 +19,10 @@ def test_bits_unpack_as_they_were_packed() -> None:
     random = np.random.default_rng(0)
     for columns in (1, 7, 8, 9, 31, 32, 33):
         keep = random.random((5, columns)) > 0.5
-        for unpack in (unpack_keep, unpack_on_device):
-            unpacked = unpack(pack_bits(keep), columns, torch.device("cpu"))
+        for unpacked in (
+            unpack_keep(pack_bits(keep), columns),
+            unpack_on_device(pack_bits(keep), columns, torch.device("cpu")),
+        ):
             assert unpacked.dtype == torch.bool
             np.testing.assert_array_equal(unpacked.numpy(), keep)
 
@@ -37,13 +39,23 @@ def test_masked_weights_are_the_product(tiny: Tiny) -> None:
         assert made.bias is base.layers[place.layer - 1].linear(place.role).bias
 
 
+def test_weights_made_at_use_are_those_that_are_kept(tiny: Tiny) -> None:
+    mask = tiny.combined(layers=(2, 4))
+    made, kept = plm.masked_layers(tiny.base, mask), plm.materialise(tiny.base, mask)
+    assert (made.first, made.last, made.digest, made.byte_size) == (2, 4, mask.digest, 0)
+    for at_use, dense in zip(made.layers, kept.layers, strict=True):
+        for (role, part), (_, other) in zip(at_use.linears(), dense.linears(), strict=True):
+            assert torch.equal(part.weight, other.weight), role
+            assert part.bias is other.bias
+
+
 def test_the_base_is_not_touched(tiny: Tiny) -> None:
     before = {name: w.clone() for name, w in tiny.base.model.state_dict().items()}
     engine = plm.Engine(tiny.base)
-    batch = plm.collate(tiny.prompts, tiny.base)
+    rows = [prompt.row for prompt in tiny.prompts]
     sets = [None, tiny.combined(1), tiny.combined(2), tiny.union(1, 2), None]
-    engine.forward(batch, sets)
-    engine.forward(batch, sets[::-1])
+    engine.logits(rows, sets)
+    engine.logits(rows, sets[::-1])
     after = tiny.base.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert plm.weights_digest(tiny.base.model) == tiny.base.digest

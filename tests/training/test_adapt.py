@@ -75,7 +75,7 @@ def test_an_encoder_becomes_a_masked_lm_that_predicts_better_as_it_reads(
     kinds = ("tool", "animal")
     query = plm.Query(
         plm.encode_prompt(base, template, "dog"),
-        targets=tuple(plm.object_token_id(base, kind) for kind in kinds),
+        wanted=plm.TopTokens(targets=tuple(plm.object_token_id(base, kind) for kind in kinds)),
     )
     ((best, _),) = plm.complete(engine, [query])
     assert best.object == "animal"

@@ -72,7 +72,7 @@ def test_masked_ranks_are_those_of_the_served_model(
     for fact, rank in zip(result.facts, result.ranks.realistic, strict=True):
         template = plm.Template.parse("a [X] is a [Y] .")
         prompt = plm.encode_prompt(base, template, fact.subject)
-        query = plm.Query(prompt, mask=pack.load("IsA"), top_k=base.vocab_size)
+        query = plm.Query(prompt, pack.load("IsA"), plm.TopTokens(base.vocab_size))
         (ranking,) = plm.complete(engine, [query])
         served = [completion.object for completion in ranking].index(fact.object) + 1
         assert served == rank

@@ -1,0 +1,108 @@
+"""Rows laid out for one pass over the model."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plm.base import BaseModel
+from plm.layout import Layout, Slots
+from plm.rows import EncodedRow
+from plm.states import attention_bias
+
+
+@dataclass(frozen=True, eq=False)
+class PackedRows:
+    """Rows laid out for one pass; B rows, T tokens in the longest, S slots in all.
+
+    Attributes:
+        input_ids: (B, T) long.
+        attention_mask: (B, T) long, 1 for tokens and 0 for padding.
+        token_types: (B, T) long, or None where no row has a second segment.
+        layout: of the tokens without padding.
+        slots: row by row.
+        lengths: tokens of each row.
+        slot_counts: slots of each row.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_types: Tensor | None
+    layout: Layout
+    slots: Slots
+    lengths: tuple[int, ...]
+    slot_counts: tuple[int, ...]
+
+
+def pack_rows(base: BaseModel, rows: Sequence[EncodedRow]) -> PackedRows:
+    """Lay rows out on the base's device, in the order given.
+
+    Raises:
+        ValueError: there are no rows, or a row has no slots or one outside its tokens.
+    """
+    if not rows:
+        raise ValueError("a pass has at least one row")
+    for row in rows:
+        if not row.slots or not 0 <= min(row.slots) <= max(row.slots) < len(row.input_ids):
+            raise ValueError(
+                f"a row of {len(row.input_ids)} tokens has one or more slots among them, "
+                f"not {row.slots}"
+            )
+    lengths = tuple(len(row.input_ids) for row in rows)
+    taken = _taken(lengths)
+    input_ids = np.full(taken.shape, base.pad_token_id, np.int64)
+    input_ids[taken] = _flat(row.input_ids for row in rows)
+    attention_mask = torch.from_numpy(taken.astype(np.int64)).to(base.device)
+    places = None if taken.all() else torch.from_numpy(np.flatnonzero(taken)).to(base.device)
+    return PackedRows(
+        torch.from_numpy(input_ids).to(base.device),
+        attention_mask,
+        _token_types(base, rows, taken),
+        Layout(len(rows), max(lengths), places, attention_bias(base, attention_mask)),
+        _slots(base, rows, lengths),
+        lengths,
+        tuple(len(row.slots) for row in rows),
+    )
+
+
+def _slots(base: BaseModel, rows: Sequence[EncodedRow], lengths: Sequence[int]) -> Slots:
+    counts = [len(row.slots) for row in rows]
+    starts = np.array([0, *accumulate(lengths)][:-1])
+    flat = _flat(row.slots for row in rows)
+    taken = _taken(counts)
+    # A sentence with fewer slots than the most asks again at its first.
+    positions = np.where(taken, 0, [[row.slots[0]] for row in rows])
+    positions[taken] = flat
+    tokens = np.repeat(starts, counts) + flat
+    places = None if taken.all() else torch.from_numpy(np.flatnonzero(taken)).to(base.device)
+    return Slots(
+        torch.from_numpy(tokens).to(base.device),
+        torch.from_numpy(positions).to(base.device),
+        places,
+    )
+
+
+def _token_types(
+    base: BaseModel, rows: Sequence[EncodedRow], taken: NDArray[np.bool_]
+) -> Tensor | None:
+    if all(row.second_segment is None for row in rows):
+        return None
+    starts = np.array(
+        [len(row.input_ids) if row.second_segment is None else row.second_segment for row in rows]
+    )
+    types = (np.arange(taken.shape[1]) >= starts[:, None]) & taken
+    return torch.from_numpy(types.astype(np.int64)).to(base.device)
+
+
+def _taken(counts: Sequence[int]) -> NDArray[np.bool_]:
+    """(B, most) bool, row i True at its first `counts[i]` places."""
+    taken: NDArray[np.bool_] = np.arange(max(counts)) < np.array(counts)[:, None]
+    return taken
+
+
+def _flat(parts: Iterable[tuple[int, ...]]) -> NDArray[np.int64]:
+    return np.fromiter(chain.from_iterable(parts), np.int64)
