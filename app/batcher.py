@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
@@ -17,84 +17,173 @@ logger = logging.getLogger(__name__)
 
 Work = TypeVar("Work")
 Asked_contra = TypeVar("Asked_contra", contravariant=True)
+Ready = TypeVar("Ready")
 Result = TypeVar("Result")
 
-# Weight of the newest batch in the running mean of seconds per query.
+# Pieces of one job that a pass takes before it looks at the next job: a job of thousands then
+# delays others by its share of a pass, and not by its length.
+_SHARE = 16
+# Jobs that a pass looks at without finding room, before it is closed.
+_LOOKAHEAD = 64
+# Weight of the newest pass in the running mean of seconds per piece of work.
 _NEWEST = 0.1
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[Result]):
-    """A result and what it cost.
+    """What became of a job.
 
     Attributes:
-        result: of the work submitted.
-        queue_seconds: from submission until the model took it.
-        infer_seconds: of the batch it was part of.
+        results: one for each piece of its work: the result, or the error that it ended in.
+        queue_seconds: the longest wait of a piece until the model took it.
+        infer_seconds: the longest pass that a piece was part of.
     """
 
-    result: Result
+    results: tuple[Result | Exception, ...]
     queue_seconds: float
     infer_seconds: float
 
 
+@dataclass(frozen=True)
+class Pass:
+    """A pass that was run.
+
+    Attributes:
+        pieces: of work.
+        weight: of that work.
+        seconds: that it took.
+    """
+
+    pieces: int
+    weight: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What is being worked on.
+
+    Attributes:
+        questions: places of the queue that are taken.
+        pieces: of work that wait for the model.
+    """
+
+    questions: int
+    pieces: int
+
+
 class Room(Protocol[Asked_contra]):
-    """What is left of one batch."""
+    """What is left of one pass."""
 
     def admit(self, work: Asked_contra) -> bool:
         """Take this too, if it fits; the first piece of work always does."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Ticket(Generic[Work, Result]):
-    work: Work
-    future: Future[Outcome[Result]]
+@dataclass(eq=False)
+class _Job(Generic[Work, Result]):
+    work: Sequence[Work]
     submitted: float
+    future: Future[Outcome[Result]] = field(default_factory=Future)
+    results: list[Result | Exception | None] = field(init=False)
+    taken: int = 0
+    left: int = field(init=False)
+    queue_seconds: float = 0.0
+    infer_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.results = [None] * len(self.work)
+        self.left = len(self.work)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a piece of it is still to be taken."""
+        return self.taken < len(self.work) and not self.future.cancelled()
+
+    def put(self, place: int, result: Result | Exception) -> None:
+        self.results[place] = result
+        self.left -= 1
+        if self.left == 0 and self.future.set_running_or_notify_cancel():
+            results = tuple(result for result in self.results if result is not None)
+            self.future.set_result(Outcome(results, self.queue_seconds, self.infer_seconds))
 
 
-class Batcher(Generic[Work, Result]):
-    """Runs work in batches, first come first served, on a thread of its own.
+@dataclass(frozen=True, eq=False)
+class _Piece(Generic[Work, Result]):
+    job: _Job[Work, Result]
+    place: int
 
-    There is no delay timer: while a batch runs the next one gathers. Work that a batch has no
-    room for keeps its place for the next one, which always begins with what came first.
+    @property
+    def work(self) -> Work:
+        return self.job.work[self.place]
+
+
+class Batcher(Generic[Work, Ready, Result]):
+    """Runs work in passes on a thread of its own.
+
+    There is no delay timer: while a pass runs the next one gathers, and once it is full it is
+    prepared meanwhile. Jobs take turns, first come first served. A job whose future is cancelled
+    leaves the queue.
 
     Args:
-        run: answers a batch, one result for each piece of work; called on the batcher's thread
-            alone.
-        room: makes the room of one batch.
-        queue_size: work accepted and not yet answered.
+        prepare: makes a pass ready for the model; called on any of the batcher's threads.
+        run: answers a prepared pass, one result for each piece of work; called on the model's
+            thread alone.
+        room: makes the room of one pass.
+        weigh: what a piece of work weighs.
+        budget: weight of waiting work from which a pass is full.
+        queue_size: questions accepted and not yet answered.
+        queue_pieces: pieces of waiting work from which no question is accepted.
+        observe: told of each pass.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[Work]], Sequence[Result]],
         *,
+        prepare: Callable[[Sequence[Work]], Ready],
+        run: Callable[[Ready], Sequence[Result]],
         room: Callable[[], Room[Work]],
+        weigh: Callable[[Work], int],
+        budget: int,
         queue_size: int,
+        queue_pieces: int,
+        observe: Callable[[Pass], None] = lambda _: None,
     ) -> None:
+        self._prepare = prepare
         self._run = run
         self._room = room
+        self._weigh = weigh
+        self._budget = budget
         self._queue_size = queue_size
-        self._waiting: deque[_Ticket[Work, Result]] = deque()
+        self._queue_pieces = queue_pieces
+        self._observe = observe
+        self._jobs: deque[_Job[Work, Result]] = deque()
         self._changed = threading.Condition()
         self._reserved = 0
         self._closing = False
+        self._preparing = False
+        self._ahead: tuple[list[_Piece[Work, Result]], Ready | Exception] | None = None
         self._seconds_each = 0.0
-        self._thread = threading.Thread(target=self._serve, name="model", daemon=True)
-        self._thread.start()
+        self._threads = (
+            threading.Thread(target=self._serve, name="model", daemon=True),
+            threading.Thread(target=self._prepare_ahead, name="prepare", daemon=True),
+        )
+        for thread in self._threads:
+            thread.start()
 
     @contextmanager
     def reserve(self, count: int) -> Iterator[None]:
         """Hold `count` places of the queue while inside, before any work is put into a request.
 
         Raises:
-            OverloadedError: there are not as many places free; at once, nothing waits for one.
+            OverloadedError: there are not as many places free, or as much work waits as may; at
+                once, nothing waits for a place.
             NotReadyError: the batcher was closed.
         """
         with self._changed:
             self._check_open()
-            if self._reserved + count > self._queue_size:
-                seconds = self._reserved * self._seconds_each
+            pieces = self._waiting_pieces()
+            if self._reserved + count > self._queue_size or pieces >= self._queue_pieces:
+                seconds = max(pieces, self._reserved) * self._seconds_each
                 raise OverloadedError(
                     self._reserved, self._queue_size, retry_after=max(1, math.ceil(seconds))
                 )
@@ -105,73 +194,138 @@ class Batcher(Generic[Work, Result]):
             with self._changed:
                 self._reserved -= count
 
-    def submit(self, work: Sequence[Work]) -> list[Future[Outcome[Result]]]:
-        """Queue work for which places are reserved; the futures are in the same order.
+    def submit(self, work: Sequence[Work]) -> Future[Outcome[Result]]:
+        """Queue a job, one or more pieces of work, for which a place is reserved.
 
-        A future that is cancelled before its batch starts is not run.
+        Cancelling the future takes what was not begun out of the queue.
 
         Raises:
             NotReadyError: the batcher was closed.
+            ValueError: there is no work.
         """
-        now = perf_counter()
-        tickets: list[_Ticket[Work, Result]] = [_Ticket(item, Future(), now) for item in work]
+        if not work:
+            raise ValueError("a job has at least one piece of work")
+        job: _Job[Work, Result] = _Job(work, perf_counter())
         with self._changed:
             self._check_open()
-            self._waiting.extend(tickets)
-            self._changed.notify()
-        return [ticket.future for ticket in tickets]
+            self._jobs.append(job)
+            self._changed.notify_all()
+        return job.future
+
+    def backlog(self) -> Backlog:
+        """What is being worked on now."""
+        with self._changed:
+            return Backlog(self._reserved, self._waiting_pieces())
 
     def close(self) -> None:
-        """Take no more work, finish what was accepted, and end the thread."""
+        """Take no more work, finish what was accepted, and end the threads."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _check_open(self) -> None:
         if self._closing:
             raise NotReadyError("the service is stopping; send the request again")
 
-    def _serve(self) -> None:
-        while batch := self._next_batch():
-            self._answer(batch)
+    def _waiting_pieces(self) -> int:
+        return sum(len(job.work) - job.taken for job in self._jobs if job.waits)
 
-    def _next_batch(self) -> list[_Ticket[Work, Result]]:
-        """The next batch; empty once closed and all is done."""
+    def _serve(self) -> None:
+        while (ahead := self._next()) is not None:
+            self._answer(*ahead)
+
+    def _next(self) -> tuple[list[_Piece[Work, Result]], Ready | Exception] | None:
+        """The next pass, ready to run; None once closed and all is done."""
         with self._changed:
             while True:
-                if batch := self._take():
-                    return batch
-                if self._closing:
-                    return []
+                if self._ahead is not None:
+                    ahead, self._ahead = self._ahead, None
+                    self._changed.notify_all()
+                    return ahead
+                if not self._preparing:
+                    if pieces := self._take():
+                        break
+                    if self._closing:
+                        return None
                 self._changed.wait()
+        return pieces, self._prepared(pieces)
 
-    def _take(self) -> list[_Ticket[Work, Result]]:
-        batch: list[_Ticket[Work, Result]] = []
-        left: deque[_Ticket[Work, Result]] = deque()
+    def _prepare_ahead(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._ahead is None and self._full()):
+                    if self._closing and not self._jobs:
+                        return
+                    self._changed.wait()
+                pieces = self._take()
+                if not pieces:
+                    continue
+                # The model's thread waits for this pass rather than overtake it.
+                self._preparing = True
+            prepared = self._prepared(pieces)
+            with self._changed:
+                self._ahead = (pieces, prepared)
+                self._preparing = False
+                self._changed.notify_all()
+
+    def _full(self) -> bool:
+        """Whether what waits fills a pass: one that is not full stays open until it is needed."""
+        weight = 0
+        for job in self._jobs:
+            if job.waits:
+                for place in range(job.taken, len(job.work)):
+                    weight += self._weigh(job.work[place])
+                    if weight >= self._budget:
+                        return True
+        return False
+
+    def _prepared(self, pieces: Sequence[_Piece[Work, Result]]) -> Ready | Exception:
+        try:
+            return self._prepare([piece.work for piece in pieces])
+        except Exception as error:
+            return error
+
+    def _take(self) -> list[_Piece[Work, Result]]:
+        now = perf_counter()
+        pieces: list[_Piece[Work, Result]] = []
         room = self._room()
-        for ticket in self._waiting:
-            if not room.admit(ticket.work):
-                left.append(ticket)
-            elif ticket.future.set_running_or_notify_cancel():
-                batch.append(ticket)
-        self._waiting = left
-        return batch
+        turns = deque(job for job in self._jobs if job.waits)
+        refused = 0
+        while turns and refused < _LOOKAHEAD:
+            job = turns.popleft()
+            job.queue_seconds = now - job.submitted
+            for _ in range(min(_SHARE, len(job.work) - job.taken)):
+                if not room.admit(job.work[job.taken]):
+                    refused += 1
+                    break
+                pieces.append(_Piece(job, job.taken))
+                job.taken += 1
+            else:
+                if job.waits:
+                    turns.append(job)
+        self._jobs = deque(job for job in self._jobs if job.waits)
+        return pieces
 
-    def _answer(self, batch: list[_Ticket[Work, Result]]) -> None:
+    def _answer(self, pieces: Sequence[_Piece[Work, Result]], prepared: Ready | Exception) -> None:
         started = perf_counter()
         try:
-            results = self._run([ticket.work for ticket in batch])
+            if isinstance(prepared, Exception):
+                raise prepared
+            results = self._run(prepared)
         except Exception as error:
-            if len(batch) == 1:
-                batch[0].future.set_exception(error)
+            if len(pieces) == 1:
+                pieces[0].job.put(pieces[0].place, error)
                 return
             # Who is at fault shows only one by one; the others get their answers.
-            logger.warning("a batch of %d failed and is run one by one: %r", len(batch), error)
-            for ticket in batch:
-                self._answer([ticket])
+            logger.warning("a pass of %d failed and is run one by one: %r", len(pieces), error)
+            for piece in pieces:
+                self._answer([piece], self._prepared([piece]))
             return
         seconds = perf_counter() - started
-        self._seconds_each += _NEWEST * (seconds / len(batch) - self._seconds_each)
-        for ticket, result in zip(batch, results, strict=True):
-            ticket.future.set_result(Outcome(result, started - ticket.submitted, seconds))
+        self._seconds_each += _NEWEST * (seconds / len(pieces) - self._seconds_each)
+        self._observe(Pass(len(pieces), sum(self._weigh(piece.work) for piece in pieces), seconds))
+        for piece, result in zip(pieces, results, strict=True):
+            piece.job.infer_seconds = max(piece.job.infer_seconds, seconds)
+            piece.job.put(piece.place, result)

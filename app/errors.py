@@ -51,17 +51,17 @@ class WordError(RequestError):
     """A target or filter word that is not one token."""
 
 
-class TooManyQueriesError(AppError):
-    """More queries in one request than are allowed."""
+class TooManyQuestionsError(AppError):
+    """More questions in one request than are allowed."""
 
-    def __init__(self, count: int, limit: int) -> None:
+    def __init__(self, what: str, count: int, limit: int) -> None:
         super().__init__(
-            f"the request holds {count} queries; at most {limit} go into one. Send several requests"
+            f"the request holds {count} {what}; at most {limit} go into one. Send several requests"
         )
         self.limit = limit
 
 
-class TooManyCompletionsError(AppError):
+class TooManyItemsError(AppError):
     """More completions asked for by one request than are allowed."""
 
     def __init__(self, count: int, limit: int) -> None:
@@ -70,6 +70,44 @@ class TooManyCompletionsError(AppError):
             f"or send several requests"
         )
         self.limit = limit
+
+
+class TooManyRowsError(AppError):
+    """A request that needs more rows of the model than are allowed."""
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(
+            f"the request needs {count} sentences run through the model; at most {limit} go into "
+            f"one. Send several requests, or shorter texts"
+        )
+        self.limit = limit
+
+
+class DeadlineError(AppError):
+    """A request that was not answered in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the request was not answered within {seconds:g} s and was given up; send less at "
+            f"once, try again later, or allow more with X-Request-Timeout"
+        )
+        self.limit = seconds
+
+
+class TimeoutHeaderError(AppError):
+    """An X-Request-Timeout that is no number of seconds, or out of range."""
+
+
+class UnauthorizedError(AppError):
+    """A request without the key that it needs, or with another one."""
+
+
+class ForbiddenError(AppError):
+    """A request for something that this service is not set up to do."""
+
+
+class MaskRefusedError(AppError):
+    """An uploaded mask file that cannot be served."""
 
 
 class RefusedRelationError(AppError):

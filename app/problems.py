@@ -17,16 +17,22 @@ from app.errors import (
     AppError,
     BodyTooLargeError,
     CombineError,
+    DeadlineError,
     FieldFault,
+    ForbiddenError,
     InvalidJsonError,
+    MaskRefusedError,
     MediaTypeError,
     NotReadyError,
     OverloadedError,
     PromptRefusedError,
     RefusedRelationError,
     RequestError,
-    TooManyCompletionsError,
-    TooManyQueriesError,
+    TimeoutHeaderError,
+    TooManyItemsError,
+    TooManyQuestionsError,
+    TooManyRowsError,
+    UnauthorizedError,
     WordError,
 )
 from app.json_text import encode_json
@@ -72,14 +78,23 @@ INVALID_REQUEST = ProblemType("invalid-request", 422, "The request is not valid"
 INVALID_PROMPT = ProblemType("invalid-prompt", 422, "Subject and template make no prompt")
 INVALID_WORD = ProblemType("invalid-word", 422, "A word is not one token")
 INVALID_COMBINE = ProblemType("invalid-combine", 422, "The masks cannot be combined so")
-TOO_MANY_QUERIES = ProblemType("too-many-queries", 422, "Too many queries")
-TOO_MANY_COMPLETIONS = ProblemType("too-many-completions", 422, "Too many completions")
+TOO_MANY_QUESTIONS = ProblemType("too-many-queries", 422, "Too many queries")
+TOO_MANY_ITEMS = ProblemType("too-many-completions", 422, "Too many completions")
+TOO_MANY_ROWS = ProblemType("too-many-rows", 422, "Too many sentences for the model")
+INVALID_MASK_FILE = ProblemType("invalid-mask-file", 422, "The mask file cannot be served")
+INVALID_TIMEOUT = ProblemType("invalid-timeout", 400, "X-Request-Timeout is not valid")
+UNAUTHORIZED = ProblemType("unauthorized", 401, "A key is needed")
+FORBIDDEN = ProblemType("forbidden", 403, "Not allowed here")
+DEADLINE_EXCEEDED = ProblemType("deadline-exceeded", 504, "Not answered in time")
 OVERLOADED = ProblemType("overloaded", 429, "The queue is full")
 INTERNAL_ERROR = ProblemType("internal-error", 500, "Internal error")
 NOT_READY = ProblemType("not-ready", 503, "Not ready")
 
 PROBLEM_TYPES = (
     INVALID_JSON,
+    INVALID_TIMEOUT,
+    UNAUTHORIZED,
+    FORBIDDEN,
     UNKNOWN_RELATION,
     REFUSED_RELATION,
     NOT_FOUND,
@@ -90,11 +105,14 @@ PROBLEM_TYPES = (
     INVALID_PROMPT,
     INVALID_WORD,
     INVALID_COMBINE,
-    TOO_MANY_QUERIES,
-    TOO_MANY_COMPLETIONS,
+    TOO_MANY_QUESTIONS,
+    TOO_MANY_ITEMS,
+    TOO_MANY_ROWS,
+    INVALID_MASK_FILE,
     OVERLOADED,
     INTERNAL_ERROR,
     NOT_READY,
+    DEADLINE_EXCEEDED,
 )
 
 
@@ -106,8 +124,14 @@ _KINDS: tuple[tuple[type[Exception], ProblemType], ...] = (
     (WordError, INVALID_WORD),
     (CombineError, INVALID_COMBINE),
     (RequestError, INVALID_REQUEST),
-    (TooManyQueriesError, TOO_MANY_QUERIES),
-    (TooManyCompletionsError, TOO_MANY_COMPLETIONS),
+    (TooManyQuestionsError, TOO_MANY_QUESTIONS),
+    (TooManyItemsError, TOO_MANY_ITEMS),
+    (TooManyRowsError, TOO_MANY_ROWS),
+    (MaskRefusedError, INVALID_MASK_FILE),
+    (TimeoutHeaderError, INVALID_TIMEOUT),
+    (UnauthorizedError, UNAUTHORIZED),
+    (ForbiddenError, FORBIDDEN),
+    (DeadlineError, DEADLINE_EXCEEDED),
     (BodyTooLargeError, BODY_TOO_LARGE),
     (InvalidJsonError, INVALID_JSON),
     (MediaTypeError, UNSUPPORTED_MEDIA_TYPE),
@@ -146,6 +170,8 @@ def error_response(error: Exception, **members: object) -> Response:
         headers["Retry-After"] = str(error.retry_after)
     elif isinstance(error, NotReadyError):
         headers["Retry-After"] = "1"
+    elif isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = "Bearer"
     return problem_response(problem_of(error, **members), headers)
 
 

@@ -1,31 +1,31 @@
-"""The service without HTTP: the resident model, its masks, and the thread that runs them."""
+"""The service without HTTP: the resident model, its masks, and the questions they answer."""
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Self, TypeVar
 
 import torch
 from anyio import CapacityLimiter, to_thread
 
-from app.batcher import Batcher, Outcome
 from app.catalogue import Catalogue, open_packs
-from app.completion import Completer, Prepared
 from app.errors import (
     AppError,
     FieldFault,
     RequestError,
-    TooManyCompletionsError,
-    TooManyQueriesError,
+    TooManyItemsError,
+    TooManyQuestionsError,
 )
-from app.room import PassRoom
-from app.schemas.completion import CompletionAnswer
+from app.features import Features
+from app.features.feature import Feature, Task
+from app.inference import Answered, Inference
+from app.schemas.strict import Outbound
 from app.settings import Settings
 from masks import UnknownRelationError
-from plm import Engine, Query, Ranking, Template, complete, encode_prompt, load_base
+from plm import Engine, Probe, Template, TopTokens, encode_prompt, load_base
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ class Timing:
 
     Attributes:
         tokenize: checking, finding masks and tokenising.
-        queue: the longest wait of a query for the model.
-        infer: the longest batch that a query was part of.
+        queue: the longest wait of a question for the model, summed over its steps.
+        infer: the longest pass that a question was part of, summed over its steps.
     """
 
     tokenize: float
@@ -52,30 +52,23 @@ class Timing:
 
 
 class Service:
-    """A base model, the masks served on it, and the thread that runs it; made by `load`.
+    """A base model, the masks served on it, and what can be asked of them; made by `load`.
 
     Attributes:
         settings: what it was set up with.
-        engine: the model and its materialised masks.
+        engine: the model and its mask sets.
         catalogue: the masks.
-        completer: makes and answers queries.
+        features: the kinds of questions.
+        inference: the queue and the passes over the model.
     """
 
     def __init__(self, settings: Settings, engine: Engine, catalogue: Catalogue) -> None:
         self.settings = settings
         self.engine = engine
         self.catalogue = catalogue
-        self.completer = Completer(engine.base)
+        self.features = Features.of(engine.base, settings)
+        self.inference = Inference(engine, settings)
         self._limiter: CapacityLimiter | None = None
-        self._batcher: Batcher[Query, Ranking] = Batcher(
-            self._run,
-            room=lambda: PassRoom(
-                engine.base,
-                tokens=settings.token_budget,
-                mask_bytes=int(settings.mask_cache_bytes),
-            ),
-            queue_size=settings.queue_size,
-        )
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -93,7 +86,9 @@ class Service:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         started = perf_counter()
         base = load_base(
-            settings.base, device=settings.device, dtype=getattr(torch, settings.dtype)
+            settings.base,
+            device=settings.device,
+            dtype=None if settings.dtype == "auto" else getattr(torch, settings.dtype),
         )
         catalogue = Catalogue.load(packs, base)
         logger.info(
@@ -111,113 +106,94 @@ class Service:
         base = self.engine.base
         prompt = encode_prompt(base, Template.parse("This is a [Y]."), None)
         masks = [served.mask for served in self.catalogue.served.values()][:1]
-        queries = [Query(prompt, mask) for mask in (None, *masks)]
-        with self._batcher.reserve(len(queries)):
-            for future in self._batcher.submit(queries):
-                future.result()
+        wanted = TopTokens(words=True)
+        self.inference.warm_up([Probe(prompt.row, mask, wanted) for mask in (None, *masks)])
 
     def close(self) -> None:
-        """Take no more queries, and finish those that were accepted."""
-        self._batcher.close()
+        """Take no more questions, and finish those that were accepted."""
+        self.inference.close()
 
-    async def complete(self, body: object) -> tuple[CompletionAnswer, Timing]:
-        """Answer one query, given as decoded JSON.
+    async def ask(self, feature: Feature, body: object) -> tuple[Outbound, Timing]:
+        """Answer one question, given as decoded JSON.
 
         Raises:
-            AppError, UnknownRelationError: the query is refused, or there is no room for it.
+            AppError, UnknownRelationError: the question is refused, or there is no room for it.
         """
-        with self._batcher.reserve(1):
+        with self.inference.reserve(1):
             started = perf_counter()
-            prepared = await self._in_thread(lambda: self._prepare(body, ()))
-            self._check_completions([prepared])
+            task = await self._in_thread(lambda: feature.prepare(body, self.catalogue))
             tokenize = perf_counter() - started
-            (future,) = self._batcher.submit([prepared.query])
-            outcome = await asyncio.wrap_future(future)
-        answer = await self._in_thread(lambda: self.completer.answer(prepared, outcome.result))
-        return answer, Timing(tokenize, outcome.queue_seconds, outcome.infer_seconds)
+            ((answer,), timing) = await self._follow([task])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer, Timing(tokenize, timing.queue, timing.infer)
 
-    async def complete_many(
-        self, bodies: Sequence[object]
-    ) -> tuple[list[CompletionAnswer | Exception], Timing]:
-        """Answer many queries, in their order; one that is refused fails no other.
+    async def ask_many(
+        self, feature: Feature, bodies: Sequence[object]
+    ) -> tuple[list[Outbound | Exception], Timing]:
+        """Answer many questions, in their order; one that is refused fails no other.
 
         Raises:
             RequestError: there is none.
-            TooManyQueriesError, TooManyCompletionsError: they are more than one request may hold.
+            TooManyQuestionsError, TooManyItemsError, TooManyRowsError: they are more, or ask for
+                more, than one request may.
             OverloadedError: there is no room for all of them.
         """
         if not bodies:
-            raise RequestError((FieldFault(("queries",), "it holds no query; give at least one"),))
+            fault = FieldFault((feature.many,), "it is empty; give at least one")
+            raise RequestError((fault,))
         if len(bodies) > self.settings.max_queries:
-            raise TooManyQueriesError(len(bodies), self.settings.max_queries)
-        with self._batcher.reserve(len(bodies)):
+            raise TooManyQuestionsError(feature.many, len(bodies), self.settings.max_queries)
+        with self.inference.reserve(len(bodies)):
             started = perf_counter()
-            attempts = await self._in_thread(lambda: self._prepare_each(bodies))
-            ready = [item for item in attempts if isinstance(item, Prepared)]
-            self._check_completions(ready)
+            tasks = await self._in_thread(lambda: self._prepare_each(feature, bodies))
             tokenize = perf_counter() - started
-            futures = self._batcher.submit([prepared.query for prepared in ready])
-            outcomes = await asyncio.gather(
-                *map(asyncio.wrap_future, futures), return_exceptions=True
-            )
-        answers = await self._in_thread(lambda: self._answer_each(attempts, outcomes))
-        done = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
-        return answers, Timing(
-            tokenize,
-            max((outcome.queue_seconds for outcome in done), default=0.0),
-            max((outcome.infer_seconds for outcome in done), default=0.0),
-        )
+            answers, timing = await self._follow(tasks)
+        return answers, Timing(tokenize, timing.queue, timing.infer)
 
-    def complete_now(self, body: object) -> CompletionAnswer:
-        """Answer one query on the calling thread, for use without a server.
+    def ask_now(self, feature: Feature, body: object) -> Outbound:
+        """Answer one question on the calling thread, for use without a server.
 
         Raises:
-            AppError, UnknownRelationError: the query is refused.
+            AppError, UnknownRelationError: the question is refused.
         """
-        prepared = self._prepare(body, ())
-        (ranking,) = self._run([prepared.query])
-        return self.completer.answer(prepared, ranking)
+        task: Task | Outbound = feature.prepare(body, self.catalogue)
+        while not isinstance(task, Outbound):
+            task = task.advance(self.inference.read_now(task.probes))
+        return task
 
-    def _run(self, queries: Sequence[Query]) -> list[Ranking]:
-        return complete(self.engine, queries)
+    async def _follow(
+        self, tasks: Sequence[Task | Exception]
+    ) -> tuple[list[Outbound | Exception], Timing]:
+        """Run tasks, each through all of its steps, those of one round together."""
+        steps: list[Task | Outbound | Exception] = list(tasks)
+        queue = infer = 0.0
+        while running := [place for place, step in enumerate(steps) if isinstance(step, Task)]:
+            going = [step for place in running if isinstance(step := steps[place], Task)]
+            self._check_items(going)
+            answered = await self.inference.read([task.probes for task in going])
+            queue += max(part.queue_seconds for part in answered)
+            infer += max(part.infer_seconds for part in answered)
+            advanced = await self._in_thread(partial(_advance_each, going, answered))
+            for place, step in zip(running, advanced, strict=True):
+                steps[place] = step
+        answers = [step for step in steps if not isinstance(step, Task)]
+        return answers, Timing(0.0, queue, infer)
 
-    def _prepare(self, body: object, path: tuple[str | int, ...]) -> Prepared:
-        source = self.completer.parse(body, path)
-        return self.completer.prepare(source, self.catalogue, path)
-
-    def _prepare_each(self, bodies: Sequence[object]) -> list[Prepared | Exception]:
-        prepared: list[Prepared | Exception] = []
+    def _prepare_each(self, feature: Feature, bodies: Sequence[object]) -> list[Task | Exception]:
+        catalogue = self.catalogue
+        tasks: list[Task | Exception] = []
         for index, body in enumerate(bodies):
             try:
-                prepared.append(self._prepare(body, ("queries", index)))
+                tasks.append(feature.prepare(body, catalogue, (feature.many, index)))
             except (AppError, UnknownRelationError) as error:
-                prepared.append(error)
-        return prepared
+                tasks.append(error)
+        return tasks
 
-    def _answer_each(
-        self,
-        attempts: Sequence[Prepared | Exception],
-        outcomes: Sequence[Outcome[Ranking] | BaseException],
-    ) -> list[CompletionAnswer | Exception]:
-        left = iter(outcomes)
-        answers: list[CompletionAnswer | Exception] = []
-        for attempt in attempts:
-            if isinstance(attempt, Exception):
-                answers.append(attempt)
-                continue
-            match next(left):
-                case Outcome(result=ranking):
-                    answers.append(self.completer.answer(attempt, ranking))
-                case Exception() as error:
-                    answers.append(error)
-                case other:
-                    raise other
-        return answers
-
-    def _check_completions(self, prepared: Sequence[Prepared]) -> None:
-        count = sum(_most_completions(item.query) for item in prepared)
+    def _check_items(self, tasks: Sequence[Task]) -> None:
+        count = sum(task.items for task in tasks)
         if count > self.settings.max_completions:
-            raise TooManyCompletionsError(count, self.settings.max_completions)
+            raise TooManyItemsError(count, self.settings.max_completions)
 
     async def _in_thread(self, work: Callable[[], Value]) -> Value:
         if self._limiter is None:
@@ -225,5 +201,19 @@ class Service:
         return await to_thread.run_sync(work, limiter=self._limiter)
 
 
-def _most_completions(query: Query) -> int:
-    return query.top_k if query.targets is None else min(query.top_k, len(query.targets))
+def _advance_each(
+    tasks: Sequence[Task], answered: Sequence[Answered]
+) -> list[Task | Outbound | Exception]:
+    steps: list[Task | Outbound | Exception] = []
+    for task, part in zip(tasks, answered, strict=True):
+        failed = next((one for one in part.readings if isinstance(one, Exception)), None)
+        if failed is not None:
+            steps.append(failed)
+            continue
+        readings = [one for one in part.readings if not isinstance(one, Exception)]
+        try:
+            steps.append(task.advance(readings))
+        except Exception as error:
+            # It is this question's own: the others of the request have their answers.
+            steps.append(error)
+    return steps

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
     ByteSize,
     Field,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -20,7 +21,7 @@ from app.errors import SettingsError
 
 PREFIX = "RELATA_"
 
-Dtype = Literal["float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -67,7 +68,11 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
         description="auto, cpu, mps, cuda or cuda:N",
     )
-    dtype: Dtype = Field("float32", description="type of the weights: float32 or bfloat16")
+    dtype: Dtype = Field(
+        "auto",
+        description="type of the weights: float32, bfloat16, or auto for bfloat16 where the "
+        "machine is fast at it",
+    )
     threads: PositiveInt | None = Field(
         None, description="CPU threads of one forward pass, at least 1 (default: torch's choice)"
     )
@@ -78,11 +83,23 @@ class Settings(BaseSettings):
     max_completions: PositiveInt = Field(
         100_000, description="most completions that one request may ask for, at least 1"
     )
-    token_budget: PositiveInt = Field(
-        1024, description="tokens of one forward pass, padding included, at least 1"
+    token_budget: PositiveInt = Field(1024, description="tokens of one forward pass, at least 1")
+    max_rows: PositiveInt = Field(
+        8192, description="most sentences run through the model for one request, at least 1"
     )
     queue_size: PositiveInt = Field(
-        1024, description="queries accepted and not yet answered, at least 1"
+        1024, description="questions accepted and not yet answered, at least 1"
+    )
+    queue_rows: PositiveInt = Field(
+        16384,
+        description="sentences waiting for the model from which no question is accepted, at "
+        "least 1",
+    )
+    request_timeout: PositiveFloat = Field(
+        30.0, description="seconds after which a request is given up, above 0"
+    )
+    max_request_timeout: PositiveFloat = Field(
+        600.0, description="most seconds that X-Request-Timeout may ask for, above 0"
     )
     mask_cache_bytes: ByteSize = Field(
         ByteSize(96 * 2**20),
@@ -90,6 +107,10 @@ class Settings(BaseSettings):
         description="memory for masked weights kept ready, e.g. 96MiB, 0 for none",
     )
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
+
+    def public(self) -> dict[str, Any]:
+        """The settings as JSON values, secrets hidden."""
+        return self.model_dump(mode="json")
 
     @model_validator(mode="after")
     def _queries_fit_the_queue(self) -> Self:

@@ -1,12 +1,12 @@
 """What pydantic has to say of a body, in sentences that name the field and what is right."""
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from app.errors import FieldFault
+from app.errors import FieldFault, RequestError
 
 _KINDS = {
     type(None): "null",
@@ -17,6 +17,21 @@ _KINDS = {
     int: "a number",
     float: "a number",
 }
+
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def parse(schema: type[Schema], body: object, path: tuple[str | int, ...] = ()) -> Schema:
+    """Check a decoded body against a schema; `path` is where it stands in the request.
+
+    Raises:
+        RequestError: it does not fit.
+    """
+    try:
+        return schema.model_validate(body)
+    except ValidationError as error:
+        raise RequestError(faults_of(error, schema, path)) from error
 
 
 def faults_of(

@@ -19,7 +19,7 @@ from plm.base import BaseModel, Head
 from plm.cloze import EncodedBatch, EncodedPrompt, Template, collate, encode_prompt
 from plm.completion import Completion, Query, Ranking, check_wanted, complete, ranking
 from plm.digest import weights_digest
-from plm.engine import DEFAULT_CACHE_BYTES, Engine
+from plm.engine import DEFAULT_CACHE_BYTES, Engine, PreparedPass
 from plm.errors import BaseModelError, ObjectError, PlmError, PromptError, TemplateError
 from plm.layers import GroupedLayer, LayerWeights, Norm, transformer_layer
 from plm.layout import Layout, Slots
@@ -61,6 +61,7 @@ __all__ = [
     "ObjectError",
     "PackedRows",
     "PlmError",
+    "PreparedPass",
     "Probe",
     "PromptError",
     "Query",

@@ -1,6 +1,7 @@
 """Runs mixed batches: every probe under its own mask set, all in one pass."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 
@@ -13,13 +14,28 @@ from plm.layers import GroupedLayer, LayerWeights
 from plm.mask_cache import MaskCache
 from plm.masked import MaskedLayers
 from plm.objects import answer_token_ids
-from plm.packing import pack_rows
+from plm.packing import PackedRows, pack_rows
 from plm.probe import Probe, Reading, TopTokens
 from plm.readout import read_slots
 from plm.rows import EncodedRow
 from plm.states import run_layers
 
 DEFAULT_CACHE_BYTES = 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPass:
+    """Probes laid out for a pass, made by `Engine.prepare`.
+
+    Attributes:
+        probes: sorted by mask.
+        order: for each of them, its place among the probes as they were given.
+        rows: of the probes as they stand here.
+    """
+
+    probes: tuple[Probe, ...]
+    order: tuple[int, ...]
+    rows: PackedRows
 
 
 class Engine:
@@ -47,28 +63,40 @@ class Engine:
         """Answer probes in one pass, in their order.
 
         A reading does not depend on the other probes but for rounding. A pass takes memory in
-        proportion to its tokens and to the mask sets it needs: whoever calls bounds both.
+        proportion to its tokens: whoever calls bounds them.
 
         Raises:
-            ValueError: a row has no slots, `TopTokens` is asked of a row with several slots, or of
-                no targets, or scores are not asked for every slot.
-            MaskMismatchError: a mask does not fit the base.
+            ValueError, MaskMismatchError: as `prepare` and `run` do.
         """
-        if not probes:
-            return []
+        return self.run(self.prepare(probes)) if probes else []
+
+    def prepare(self, probes: Sequence[Probe]) -> PreparedPass:
+        """Lay probes out for a pass; needs no turn at the model.
+
+        Raises:
+            ValueError: there are no probes, a row has no slots, `TopTokens` is asked of a row
+                with several slots, or of no targets, or scores are not asked for every slot.
+        """
         for probe in probes:
             _check(probe)
         order = _by_mask([probe.mask for probe in probes])
-        probes_in_order = [probes[place] for place in order]
-        states = self._states(
-            [probe.row for probe in probes_in_order], [probe.mask for probe in probes_in_order]
-        )
+        sorted_probes = tuple(probes[place] for place in order)
         with torch.inference_mode():
-            readings = read_slots(self.base, self.words, states, probes_in_order)
-        answers: list[Reading | None] = [None] * len(probes)
-        for place, reading in zip(order, readings, strict=True):
-            answers[place] = reading
-        return [answer for answer in answers if answer is not None]
+            rows = pack_rows(self.base, [probe.row for probe in sorted_probes])
+        return PreparedPass(sorted_probes, tuple(order), rows)
+
+    def run(self, prepared: PreparedPass) -> list[Reading]:
+        """Answer a prepared pass; the readings come in the order that its probes were given in.
+
+        Raises:
+            MaskMismatchError: a mask does not fit the base.
+        """
+        probes = prepared.probes
+        states = self._states(prepared.rows, [probe.mask for probe in probes])
+        with torch.inference_mode():
+            readings = read_slots(self.base, self.words, states, probes)
+        by_place = dict(zip(prepared.order, readings, strict=True))
+        return [by_place[place] for place in range(len(probes))]
 
     def logits(self, rows: Sequence[EncodedRow], masks: Sequence[PackedMask | None]) -> Tensor:
         """Logits (S, V) of rows, each under its mask, fp32, slot by slot in the rows' order.
@@ -82,7 +110,9 @@ class Engine:
         if len(rows) != len(masks):
             raise ValueError(f"{len(rows)} rows need as many masks, not {len(masks)}")
         order = _by_mask(masks)
-        states = self._states([rows[place] for place in order], [masks[place] for place in order])
+        with torch.inference_mode():
+            packed = pack_rows(self.base, [rows[place] for place in order])
+        states = self._states(packed, [masks[place] for place in order])
         with torch.inference_mode():
             logits = self.base.head(states).float()
             parts = logits.split([len(rows[place].slots) for place in order])
@@ -90,14 +120,13 @@ class Engine:
                 [part for _, part in sorted(zip(order, parts, strict=True), key=itemgetter(0))]
             )
 
-    def _states(self, rows: Sequence[EncodedRow], masks: Sequence[PackedMask | None]) -> Tensor:
+    def _states(self, packed: PackedRows, masks: Sequence[PackedMask | None]) -> Tensor:
         """States (S, H) at the slots of rows that are sorted by mask."""
         base = self.base
         # Outside inference mode, so that sets in the cache stay usable for gradients.
         sets, counts = self._sets(masks)
         first = min((masked.first for masked in sets if masked), default=base.layer_count)
         with torch.inference_mode():
-            packed = pack_rows(base, rows)
             embedded = base.embed(packed.input_ids, packed.attention_mask, packed.token_types)
             hidden = packed.layout.unpad(embedded)
             hidden = run_layers(base, hidden, base.layers[: first - 1], packed.layout)

@@ -14,6 +14,7 @@ from plm.errors import BaseModelError
 from plm.layers import Activation, LayerWeights, Norm
 from plm.linear import Linear
 from plm.objects import word_token_kind
+from plm.precision import fast_dtype
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerFast
@@ -29,7 +30,7 @@ def embedded_bases() -> tuple[str, ...]:
 
 
 def load_base(
-    source: str | Path, *, device: str = "auto", dtype: torch.dtype = torch.float32
+    source: str | Path, *, device: str = "auto", dtype: torch.dtype | None = torch.float32
 ) -> BaseModel:
     """Load a masked LM and its tokenizer, frozen and in eval mode.
 
@@ -37,8 +38,8 @@ def load_base(
         source: name of an embedded base, a local folder, or a hub id. A `Path`, or a string that
             starts with `.`, `~` or `/`, is a folder and nothing else.
         device: `auto` (the first CUDA device if there is one), or a torch device.
-        dtype: of the weights in memory. They are read in fp32 first, so that the digest is the
-            same whatever they are served in.
+        dtype: of the weights in memory; None takes what the device is fast at. They are read in
+            fp32 first, so that the digest is the same whatever they are served in.
 
     Raises:
         BaseModelError: nothing at that source, no masked LM, an unsupported architecture, or a
@@ -52,6 +53,7 @@ def load_base(
     model = _read_model(name, place, config)
     tokenizer = _read_tokenizer(name, place, int(config.vocab_size))
     digest = weights_digest(model)
+    dtype = dtype or fast_dtype(target)
     model.to(device=target, dtype=dtype)
     layers = _layers(model, architecture)
     padding_index = _padding_index(model, architecture)

@@ -17,11 +17,11 @@ def run(settings: Settings, query: Mapping[str, object], *, as_json: bool) -> No
     set_up_logging("error")
     service = Service.load(settings)
     try:
-        answer = service.complete_now(query)
+        answer = service.ask_now(service.features.completion, dict(query))
     finally:
         service.close()
     console = Console(soft_wrap=True)
-    if as_json:
+    if as_json or not isinstance(answer, CompletionAnswer):
         console.print(
             json.dumps(answer.model_dump(mode="json"), indent=2, ensure_ascii=False),
             markup=False,

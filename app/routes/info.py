@@ -5,7 +5,7 @@ from fastapi import APIRouter
 
 from app.problems import NOT_READY, documented
 from app.readiness import ReadyService
-from app.schemas.completion import MAX_RELATIONS, MAX_TEXT
+from app.schemas.common import MAX_RELATIONS, MAX_TEXT
 from app.schemas.info import BaseInfo, Info, Limits, PackInfo
 from app.version import relata_version
 
@@ -39,9 +39,12 @@ async def info(service: ReadyService) -> Info:
             body_bytes=settings.max_body_bytes,
             queries=settings.max_queries,
             completions=settings.max_completions,
+            rows=settings.max_rows,
             relations=MAX_RELATIONS,
             text_characters=MAX_TEXT,
             queue_size=settings.queue_size,
+            queue_rows=settings.queue_rows,
+            timeout_seconds=settings.max_request_timeout,
         ),
-        settings=settings.model_dump(mode="json"),
+        settings=settings.public(),
     )

@@ -34,9 +34,14 @@ class Limits(Outbound):
     body_bytes: int
     queries: int
     completions: int
+    rows: int = Field(description="Sentences run through the model for one request.")
     relations: int = Field(description="Relations that one query may combine.")
     text_characters: int = Field(description="Length of a subject, template or word.")
-    queue_size: int = Field(description="Queries accepted and not yet answered.")
+    queue_size: int = Field(description="Questions accepted and not yet answered.")
+    queue_rows: int = Field(
+        description="Sentences waiting for the model from which no question is accepted."
+    )
+    timeout_seconds: float = Field(description="Most that X-Request-Timeout may ask for.")
 
 
 class Info(Outbound):

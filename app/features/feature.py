@@ -1,0 +1,55 @@
+"""What the service needs to know of a kind of question."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from app.catalogue import Catalogue
+from app.schemas.strict import Outbound
+from plm import Probe, Reading
+
+Path = tuple[str | int, ...]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A question that was found to be right, ready for the model.
+
+    Attributes:
+        probes: what the model is asked; one or more.
+        items: how many items its answer will hold at most.
+    """
+
+    @property
+    def probes(self) -> Sequence[Probe]:
+        """What the model is asked; one or more."""
+
+    @property
+    def items(self) -> int:
+        """How many items its answer will hold at most, for the limit on a request."""
+
+    def advance(self, readings: Sequence[Reading]) -> "Task | Outbound":
+        """The answer, given one reading for each probe; or what the model is asked next.
+
+        Raises:
+            AppError: what the readings show to be wrong with the question.
+        """
+
+
+class Feature(Protocol):
+    """A kind of question. Holds nothing of any request; called from several threads.
+
+    Attributes:
+        kind: its name in metrics, e.g. `complete`.
+        many: the field of a body that holds several such questions, e.g. `queries`.
+    """
+
+    kind: str
+    many: str
+
+    def prepare(self, body: object, catalogue: Catalogue, path: Path = ()) -> Task:
+        """Check a decoded body and make a task of it; `path` is where it stands in the request.
+
+        Raises:
+            AppError, UnknownRelationError: the question is refused; the error says what is wrong
+                and what would be right.
+        """
