@@ -61,55 +61,19 @@ def _relata(
     """Relation-specialised masked language models."""
 
 
-@app.command()
-def serve(
-    *,
-    base: Base = None,
-    packs: Packs = None,
-    host: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. [RELATA_HOST]")
-    ] = None,
-    port: Annotated[
-        str | None, typer.Option(metavar="N", help="Port, 0 for a free one. [RELATA_PORT]")
-    ] = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    threads: Threads = None,
-    max_body_bytes: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="Largest request body. [RELATA_MAX_BODY_BYTES]"),
-    ] = None,
-    max_queries: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Most queries of a request. [RELATA_MAX_QUERIES]"),
-    ] = None,
-    max_completions: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Most completions of a request. [RELATA_MAX_COMPLETIONS]"),
-    ] = None,
-    token_budget: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Tokens of a forward pass. [RELATA_TOKEN_BUDGET]"),
-    ] = None,
-    queue_size: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Queries accepted at a time. [RELATA_QUEUE_SIZE]"),
-    ] = None,
-    mask_cache_bytes: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="Masked weights kept. [RELATA_MASK_CACHE_BYTES]"),
-    ] = None,
-    log_level: Annotated[
-        str | None,
-        typer.Option(metavar="LEVEL", help="debug, info, warning, error. [RELATA_LOG_LEVEL]"),
-    ] = None,
-) -> None:
-    """Start the REST service. A flag wins over its environment variable."""
-    flags = dict(locals())  # exactly the flags, by the names of their settings
-    settings = _settings(flags)
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def serve(context: typer.Context) -> None:
+    """Start the REST service; every setting is a flag, see `relata serve --help`."""
+    from app.commands import flags
     from app.commands import serve as command
 
-    command.run(settings)
+    if "--help" in context.args:
+        flags.show_help()
+        return
+    command.run(_settings(flags.parse(context.args)))
 
 
 @app.command()

@@ -1,11 +1,10 @@
 """Settings: where they come from and what is refused."""
 
-import inspect
 from pathlib import Path
 
 import pytest
 
-import relata
+from app.commands.flags import parse
 from app.errors import SettingsError
 from app.settings import Settings, load_settings, unknown_variables
 
@@ -43,7 +42,7 @@ def test_the_environment_is_read_and_flags_win(monkeypatch: pytest.MonkeyPatch) 
         ("PORT", "eighty", "port to listen on"),
         ("PORT", "70000", "port to listen on"),
         ("THREADS", "0", "at least 1"),
-        ("DTYPE", "float16", "float32 or bfloat16"),
+        ("DTYPE", "float16", "float32, bfloat16"),
         ("DEVICE", "gpu", "auto, cpu"),
         ("MAX_BODY_BYTES", "-1", "at least 1KiB"),
         ("MAX_BODY_BYTES", "lots", "e.g. 1MiB"),
@@ -71,5 +70,24 @@ def test_a_slip_of_the_pen_is_noticed() -> None:
     assert unknown_variables(environment) == ("RELATA_PROT",)
 
 
-def test_serve_has_a_flag_for_every_setting() -> None:
-    assert set(inspect.signature(relata.serve).parameters) == set(Settings.model_fields)
+def test_every_setting_is_a_flag() -> None:
+    given = [
+        word for name in Settings.model_fields for word in (f"--{name.replace('_', '-')}", "1")
+    ]
+    assert parse(given) == dict.fromkeys(Settings.model_fields, "1")
+    assert parse(["--port=7", "--max-queries", "3"]) == {"port": "7", "max_queries": "3"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prot", "1"], "no flag '--prot'; did you mean --port"),
+        (["port", "1"], "no flag 'port'"),
+        (["--port"], "--port needs a value: port to listen on"),
+        (["--model-config", "x"], "no flag '--model-config'"),
+    ],
+)
+def test_a_bad_flag_is_named(arguments: list[str], message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(arguments)
+    assert message in str(caught.value)
