@@ -1,26 +1,36 @@
 """The thread that owns the model: what it takes, what it refuses, how it ends."""
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 
 import pytest
 
-from app.batcher import Batcher, Outcome
+from app.batcher import Backlog, Batcher, Outcome, Pass
 from app.errors import NotReadyError, OverloadedError
+
+Numbers = Batcher[int, tuple[int, ...], int]
 
 
 class Model:
     """Doubles numbers once it is let go; refuses negative ones."""
 
     def __init__(self) -> None:
-        self.batches: list[list[int]] = []
+        self.passes: list[list[int]] = []
+        self.prepared: list[list[int]] = []
         self.started = threading.Event()
         self.go = threading.Event()
 
-    def __call__(self, work: Sequence[int]) -> list[int]:
-        self.batches.append(list(work))
+    def prepare(self, work: Sequence[int]) -> tuple[int, ...]:
+        if 13 in work:
+            raise ValueError("thirteen")
+        self.prepared.append(list(work))
+        return tuple(work)
+
+    def run(self, work: tuple[int, ...]) -> list[int]:
+        self.passes.append(list(work))
         self.started.set()
         assert self.go.wait(30)
         if any(number < 0 for number in work):
@@ -50,49 +60,106 @@ class Sum:
         return fits
 
 
-def _batcher(model: Model, budget: int = 100, size: int = 100) -> Batcher[int, int]:
-    return Batcher(model, room=lambda: Sum(budget), queue_size=size)
+def _batcher(
+    model: Model,
+    budget: int = 1000,
+    size: int = 100,
+    pieces: int = 1000,
+    observe: Callable[[Pass], None] = lambda _: None,
+) -> Numbers:
+    return Batcher(
+        prepare=model.prepare,
+        run=model.run,
+        room=lambda: Sum(budget),
+        weigh=abs,
+        budget=budget,
+        queue_size=size,
+        queue_pieces=pieces,
+        observe=observe,
+    )
 
 
-def _results(futures: Sequence[Future[Outcome[int]]]) -> list[int]:
-    return [future.result(30).result for future in futures]
+def _results(*futures: Future[Outcome[int]]) -> list[list[int | Exception]]:
+    return [list(future.result(30).results) for future in futures]
 
 
-def _hold(batcher: Batcher[int, int], model: Model) -> Future[Outcome[int]]:
+def _hold(batcher: Numbers, model: Model) -> Future[Outcome[int]]:
     """Occupy the model, so that what is submitted next waits."""
-    (future,) = batcher.submit([1])
+    future = batcher.submit([1])
     assert model.started.wait(30)
     return future
 
 
-def test_what_waits_becomes_one_batch_in_the_order_it_came(model: Model) -> None:
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_what_waits_becomes_one_pass_in_the_order_it_came(model: Model) -> None:
     with closing(_batcher(model)) as batcher:
         held = _hold(batcher, model)
-        futures = [*batcher.submit([2, 3]), *batcher.submit([4])]
+        jobs = [batcher.submit([2, 3]), batcher.submit([4])]
         model.go.set()
-        assert _results([held, *futures]) == [2, 4, 6, 8]
-    assert model.batches == [[1], [2, 3, 4]]
+        assert _results(held, *jobs) == [[2], [4, 6], [8]]
+    assert model.passes == [[1], [2, 3, 4]]
 
 
 def test_what_has_no_room_keeps_its_place(model: Model) -> None:
     with closing(_batcher(model, budget=10)) as batcher:
         _hold(batcher, model)
-        # 11 has room in no batch and runs alone.
-        futures = batcher.submit([6, 5, 4, 11, 5, 3])
+        # 11 has room in no pass and runs alone; the 4 of another job fits beside the 6.
+        jobs = [batcher.submit([6, 5, 11]), batcher.submit([4, 3])]
         model.go.set()
-        assert _results(futures) == [12, 10, 8, 22, 10, 6]
-    assert model.batches == [[1], [6, 4], [5, 5], [11], [3]]
+        assert _results(*jobs) == [[12, 10, 22], [8, 6]]
+    assert model.passes == [[1], [6, 4], [5, 3], [11]]
 
 
-def test_one_that_fails_fails_alone(model: Model) -> None:
+def test_a_large_job_leaves_room_for_others(model: Model) -> None:
+    with closing(_batcher(model, budget=40)) as batcher:
+        _hold(batcher, model)
+        large, small = batcher.submit([1] * 100), batcher.submit([7])
+        model.go.set()
+        assert _results(small, large) == [[14], [2] * 100]
+    assert 7 in model.passes[1]
+    assert [sum(one) for one in model.passes[1:]] == [40, 40, 27]
+
+
+def test_a_full_pass_is_prepared_while_the_model_works(model: Model) -> None:
+    with closing(_batcher(model, budget=10)) as batcher:
+        _hold(batcher, model)
+        job = batcher.submit([6, 5])
+        _until(lambda: model.prepared[1:] == [[6]])
+        # The next one is not full yet, and stays open.
+        other = batcher.submit([2])
+        assert model.passes == [[1]]
+        model.go.set()
+        assert _results(job, other) == [[12, 10], [4]]
+    assert model.prepared == model.passes == [[1], [6], [5, 2]]
+
+
+def test_a_pass_that_is_not_full_stays_open(model: Model) -> None:
+    with closing(_batcher(model, budget=10)) as batcher:
+        _hold(batcher, model)
+        jobs = [batcher.submit([number]) for number in (2, 3)]
+        time.sleep(0.05)
+        assert model.prepared == [[1]]
+        model.go.set()
+        assert _results(*jobs) == [[4], [6]]
+
+
+@pytest.mark.parametrize(("bad", "message"), [(-3, "negative"), (13, "thirteen")])
+def test_one_that_fails_fails_alone(model: Model, bad: int, message: str) -> None:
     with closing(_batcher(model)) as batcher:
         _hold(batcher, model)
-        good, bad, other = batcher.submit([2, -3, 4])
+        mixed, other = batcher.submit([2, bad]), batcher.submit([4])
         model.go.set()
-        assert _results([good, other]) == [4, 8]
-        with pytest.raises(ValueError, match="negative"):
-            bad.result(30)
-        assert _results(batcher.submit([5])) == [10]
+        ((good, failed), (fine,)) = _results(mixed, other)
+        assert (good, fine) == (4, 8)
+        assert isinstance(failed, ValueError)
+        assert str(failed) == message
+        assert _results(batcher.submit([5])) == [[10]]
 
 
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(model: Model) -> None:
@@ -107,6 +174,21 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(model: Model) -
             pass
 
 
+def test_nothing_is_accepted_while_too_much_work_waits(model: Model) -> None:
+    with closing(_batcher(model, pieces=5)) as batcher:
+        held = _hold(batcher, model)
+        # Accepted with few waiting, however large it is.
+        with batcher.reserve(1):
+            job = batcher.submit([2] * 9)
+            assert batcher.backlog() == Backlog(questions=1, pieces=9)
+            with pytest.raises(OverloadedError), batcher.reserve(1):
+                pytest.fail("nine wait already")
+            model.go.set()
+            assert _results(held, job) == [[2], [4] * 9]
+        with batcher.reserve(1):
+            assert batcher.backlog() == Backlog(questions=1, pieces=0)
+
+
 def test_places_are_given_back_when_a_request_fails(model: Model) -> None:
     with closing(_batcher(model, size=1)) as batcher:
         with pytest.raises(ZeroDivisionError), batcher.reserve(1):
@@ -118,32 +200,68 @@ def test_places_are_given_back_when_a_request_fails(model: Model) -> None:
 def test_what_was_cancelled_while_it_waited_is_not_run(model: Model) -> None:
     with closing(_batcher(model)) as batcher:
         _hold(batcher, model)
-        first, second = batcher.submit([2, 3])
+        first, second = batcher.submit([2, 5]), batcher.submit([3])
         assert first.cancel()
+        assert batcher.backlog().pieces == 1
         model.go.set()
-        assert _results([second]) == [6]
-    assert model.batches == [[1], [3]]
+        assert _results(second) == [[6]]
+    assert model.passes == [[1], [3]]
+
+
+def test_what_is_cancelled_while_it_runs_disturbs_nobody(model: Model) -> None:
+    with closing(_batcher(model)) as batcher:
+        held = _hold(batcher, model)
+        assert held.cancel()
+        job = batcher.submit([3])
+        model.go.set()
+        assert _results(job) == [[6]]
 
 
 def test_closing_finishes_what_was_accepted_and_takes_no_more(model: Model) -> None:
     batcher = _batcher(model, budget=1)
     held = _hold(batcher, model)
-    futures = batcher.submit([2, 3, 4])
+    job = batcher.submit([2, 3, 4])
     closer = threading.Thread(target=batcher.close)
     closer.start()
     model.go.set()
     closer.join(30)
     assert not closer.is_alive()
-    assert _results([held, *futures]) == [2, 4, 6, 8]
+    assert _results(held, job) == [[2], [4, 6, 8]]
     with pytest.raises(NotReadyError):
         batcher.submit([5])
     with pytest.raises(NotReadyError), batcher.reserve(1):
         pass
 
 
-def test_times_are_told(model: Model) -> None:
-    with closing(_batcher(model)) as batcher:
+def test_a_job_has_work(model: Model) -> None:
+    with closing(_batcher(model)) as batcher, pytest.raises(ValueError, match="at least one"):
+        batcher.submit([])
+
+
+def test_times_are_told_and_passes_observed(model: Model) -> None:
+    seen: list[Pass] = []
+    with closing(_batcher(model, observe=seen.append)) as batcher:
         model.go.set()
-        outcome = batcher.submit([1])[0].result(30)
+        outcome = batcher.submit([1, 5]).result(30)
     assert outcome.queue_seconds >= 0
     assert outcome.infer_seconds >= 0
+    assert [(one.pieces, one.weight) for one in seen] == [(2, 6)]
+
+
+def test_many_threads_get_each_their_own(model: Model) -> None:
+    model.go.set()
+    with closing(_batcher(model, budget=50)) as batcher:
+        jobs: dict[int, Future[Outcome[int]]] = {}
+
+        def send(start: int) -> None:
+            for number in range(start, start + 50):
+                jobs[number] = batcher.submit([number % 9 + 1] * (number % 4 + 1))
+
+        threads = [threading.Thread(target=send, args=(50 * n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for number, job in jobs.items():
+            wanted = 2 * (number % 9 + 1)
+            assert _results(job) == [[wanted] * (number % 4 + 1)]

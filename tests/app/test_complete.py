@@ -13,7 +13,7 @@ from plm import (
     Engine,
     Query,
     Template,
-    answer_token_ids,
+    TopTokens,
     complete,
     encode_prompt,
     object_token_id,
@@ -26,7 +26,6 @@ Ask = Callable[..., dict[str, Any]]
 def direct(base: BaseModel) -> Callable[..., list[tuple[str, float]]]:
     """(object, log-probability) as plm gives them when it is called without a server."""
     engine = Engine(base)
-    words = answer_token_ids(base)
 
     def ask(
         template: str,
@@ -35,7 +34,7 @@ def direct(base: BaseModel) -> Callable[..., list[tuple[str, float]]]:
         **fields: Any,
     ) -> list[tuple[str, float]]:
         prompt = encode_prompt(base, Template.parse(template), subject)
-        query = Query(prompt, mask, **({"allowed": words} | fields))
+        query = Query(prompt, mask, TopTokens(**({"words": True} | fields)))
         return [(item.object, item.log_prob) for item in complete(engine, [query])[0]]
 
     return ask
@@ -116,7 +115,7 @@ def test_without_a_relation_the_template_is_asked_unmasked(
     assert answer["mask"] is None
     assert answer["relation"] is None
     assert answer["subject"] is None
-    _same(_pairs(answer), direct("The sky is [Y].", None, None, top_k=3))
+    _same(_pairs(answer), direct("The sky is [Y].", None, None, count=3))
 
 
 def test_a_template_of_ones_own_is_asked_under_the_mask(

@@ -1,39 +1,29 @@
 """What one forward pass holds."""
 
-from math import prod
-
 from app.room import PassRoom
-from masks import RelationMask
-from plm import BaseModel, Query, Template, encode_prompt
+from plm import EncodedRow, Probe, TopTokens
 
 
-def _query(base: BaseModel, words: int = 1, mask: RelationMask | None = None) -> Query:
-    return Query(encode_prompt(base, Template.parse("[X] [Y]"), "dog " * words), mask)
+def _probe(tokens: int) -> Probe:
+    return Probe(EncodedRow((5,) * tokens, (1,)), None, TopTokens())
 
 
-def test_tokens_are_counted_with_padding(base: BaseModel) -> None:
-    # A word, the mask token, [CLS] and [SEP].
-    room = PassRoom(base, tokens=12, mask_bytes=0)
-    assert [room.admit(_query(base)) for _ in range(4)] == [True, True, True, False]
-    room = PassRoom(base, tokens=12, mask_bytes=0)
-    assert room.admit(_query(base))
-    # Two rows of 7 tokens are 14, a row of 4 and one of 6 padded are 12.
-    assert not room.admit(_query(base, words=4))
-    assert room.admit(_query(base, words=3))
-    assert not room.admit(_query(base))
+def test_tokens_are_counted_without_padding() -> None:
+    room = PassRoom(tokens=12)
+    assert [room.admit(_probe(4)) for _ in range(4)] == [True, True, True, False]
+    room = PassRoom(tokens=12)
+    assert [room.admit(_probe(n)) for n in (4, 7, 1, 1)] == [True, True, True, False]
 
 
-def test_the_first_always_fits(base: BaseModel, relation_masks: dict[str, RelationMask]) -> None:
-    room = PassRoom(base, tokens=1, mask_bytes=0)
-    assert room.admit(_query(base, words=20, mask=relation_masks["IsA"]))
-    assert not room.admit(_query(base))
+def test_a_long_row_does_not_make_many_short_ones_long() -> None:
+    room = PassRoom(tokens=100)
+    assert room.admit(_probe(80))
+    assert room.admit(_probe(5))
+    # Three rows padded to 80 tokens are more than twice the budget.
+    assert not room.admit(_probe(5))
 
 
-def test_mask_sets_are_bounded_and_counted_once(
-    base: BaseModel, relation_masks: dict[str, RelationMask]
-) -> None:
-    one, two, three = (relation_masks[name] for name in ("IsA", "MadeOf", "UsedFor"))
-    size = 4 * sum(prod(shape) for shape in one.shapes.values())
-    room = PassRoom(base, tokens=1000, mask_bytes=2 * size)
-    for mask, fits in ((one, True), (None, True), (two, True), (three, False), (one, True)):
-        assert room.admit(_query(base, mask=mask)) is fits
+def test_the_first_always_fits() -> None:
+    room = PassRoom(tokens=1)
+    assert room.admit(_probe(20))
+    assert not room.admit(_probe(4))
