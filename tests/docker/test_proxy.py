@@ -1,0 +1,346 @@
+"""The proxy's own configuration, run by a real HAProxy in front of stand-in replicas."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.docker.conftest import DOCKER, program
+from tests.docker.replicas import Dns, Exchange, Replica, free_port, replicas
+
+CONFIGURATION = DOCKER / "proxy" / "haproxy.cfg"
+PROBLEM = "application/problem+json"
+QUESTION = {"subject": "linen", "relation": "IsA"}
+
+
+@dataclass
+class Proxy:
+    """A running HAProxy."""
+
+    process: subprocess.Popen[bytes]
+    client: httpx.Client
+    monitoring: httpx.Client
+    port: int
+    dns: Dns
+    replicas: list[Replica]
+
+    def find(self, *found: Replica) -> None:
+        """Let the name stand for these replicas, and wait until the proxy asks just the ready."""
+        self.dns.addresses = [replica.address for replica in found]
+        ready = sum(replica.ready == 200 for replica in found)
+        wait_for(lambda: self.active() == ready, f"{ready} active replicas")
+
+    def active(self) -> int:
+        """How many replicas the proxy holds for ready."""
+        text = self.monitoring.get("/metrics").text
+        line = next(
+            line
+            for line in text.splitlines()
+            if line.startswith('haproxy_backend_active_servers{proxy="replicas"}')
+        )
+        return int(float(line.split()[-1]))
+
+    def ask(self) -> httpx.Response:
+        """Ask a question."""
+        return self.client.post("/complete", json=QUESTION)
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"not within {seconds} s: {what}")
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[Proxy]:
+    haproxy = program("haproxy", package="Debian: haproxy")
+    port, monitoring = free_port(), free_port()
+    dns = Dns()
+    with replicas(3) as servers, (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            # As the image's entry point runs it.
+            [haproxy, "-W", "-db", "-f", str(CONFIGURATION)],
+            env={
+                "PATH": os.environ["PATH"],
+                "PROXY_DNS": dns.address,
+                "PROXY_BIND": f"127.0.0.1:{port}",
+                "PROXY_MONITORING_BIND": f"127.0.0.1:{monitoring}",
+                "PROXY_REPLICAS": f"relata.test:{servers[0].port}",
+            },
+            stdout=log,
+            stderr=log,
+        )
+        with (
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+            httpx.Client(base_url=f"http://127.0.0.1:{monitoring}", trust_env=False) as metrics,
+        ):
+            try:
+                wait_for(lambda: answers(metrics), "the proxy answers")
+                yield Proxy(process, client, metrics, port, dns, servers)
+            finally:
+                dns.close()
+                if process.poll() is None:
+                    process.kill()
+                process.wait(10)
+
+
+def test_the_configuration_is_valid_without_a_warning() -> None:
+    haproxy = program("haproxy", package="Debian: haproxy")
+    done = subprocess.run(
+        [haproxy, "-c", "-dW", "-f", str(CONFIGURATION)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_requests_are_spread_over_all_replicas(proxy: Proxy) -> None:
+    proxy.find(*proxy.replicas)
+    seen = Counter(proxy.ask().json()["replica"] for _ in range(30))
+    assert set(seen) == {replica.address for replica in proxy.replicas}
+    assert min(seen.values()) >= 5
+
+
+def test_a_busy_replica_is_spared(proxy: Proxy) -> None:
+    first, second, _ = proxy.replicas
+    proxy.find(first, second)
+    release = threading.Event()
+
+    def slow(exchange: Exchange) -> None:
+        exchange.body()
+        if exchange.number == 1:
+            release.wait(20)
+        exchange.answer()
+
+    first.behave = slow
+    # The first requests are spread, so one of two hangs at the slow replica.
+    hanging = threading.Thread(target=lambda: [ask_alone(proxy.port) for _ in range(2)])
+    hanging.start()
+    wait_for(lambda: bool(first.paths), "the slow replica is asked")
+    try:
+        assert {proxy.ask().json()["replica"] for _ in range(10)} == {second.address}
+    finally:
+        release.set()
+        hanging.join(20)
+
+
+def test_replicas_come_and_go_without_a_reload(proxy: Proxy) -> None:
+    first, second, third = proxy.replicas
+    proxy.find(first)
+    assert proxy.ask().json()["replica"] == first.address
+    proxy.find(first, second, third)
+    assert {proxy.ask().json()["replica"] for _ in range(12)} == {
+        replica.address for replica in proxy.replicas
+    }
+    proxy.find(third)
+    assert {proxy.ask().json()["replica"] for _ in range(6)} == {third.address}
+
+
+def test_a_replica_that_is_not_ready_is_not_asked(proxy: Proxy) -> None:
+    loading, ready, _ = proxy.replicas
+    loading.ready = 503
+    proxy.find(loading, ready)
+    assert {proxy.ask().json()["replica"] for _ in range(10)} == {ready.address}
+    loading.ready = 200
+    proxy.find(loading, ready)
+    assert {proxy.ask().json()["replica"] for _ in range(10)} == {loading.address, ready.address}
+
+
+def test_too_many_requests_is_passed_on_and_asked_only_once(proxy: Proxy) -> None:
+    def refuse(exchange: Exchange) -> None:
+        exchange.body()
+        exchange.answer(429, {"retry-after": "7", "content-type": PROBLEM})
+
+    for replica in proxy.replicas:
+        replica.behave = refuse
+    proxy.find(*proxy.replicas)
+    response = proxy.ask()
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "7"
+    assert response.headers["content-type"] == PROBLEM
+    assert sum(len(replica.paths) for replica in proxy.replicas) == 1
+
+
+def stopping(exchange: Exchange) -> None:
+    exchange.body()
+    exchange.answer(503, {"retry-after": "3", "content-type": PROBLEM})
+
+
+def test_what_a_stopping_replica_refuses_is_answered_by_another(proxy: Proxy) -> None:
+    first, second, _ = proxy.replicas
+    first.behave = stopping
+    proxy.find(first, second)
+    responses = [proxy.ask() for _ in range(12)]
+    assert {response.status_code for response in responses} == {200}
+    assert {response.json()["replica"] for response in responses} == {second.address}
+    assert first.paths, "the stopping replica was never tried: nothing was tested"
+
+
+def test_a_long_body_that_a_stopping_replica_refuses_is_passed_on_as_refused(
+    proxy: Proxy,
+) -> None:
+    replica = proxy.replicas[0]
+    replica.behave = stopping
+    proxy.find(replica)
+    response = proxy.client.post("/complete", content=b"x" * 2**18)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "3")
+    assert len(replica.paths) == 1
+
+
+def test_a_refusal_by_every_replica_is_passed_on(proxy: Proxy) -> None:
+    for replica in proxy.replicas:
+        replica.behave = stopping
+    proxy.find(*proxy.replicas)
+    response = proxy.ask()
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "3"
+    assert response.json()["replica"] in {replica.address for replica in proxy.replicas}
+
+
+def test_a_question_that_may_have_been_worked_on_is_not_asked_again(proxy: Proxy) -> None:
+    def die(exchange: Exchange) -> None:
+        exchange.body()
+        exchange.hang_up()
+
+    for replica in proxy.replicas:
+        replica.behave = die
+    proxy.find(*proxy.replicas)
+    response = proxy.ask()
+    assert response.status_code == 502
+    assert response.headers["content-type"] == PROBLEM
+    assert response.json()["status"] == 502
+    time.sleep(1)
+    assert sum(len(replica.paths) for replica in proxy.replicas) == 1
+
+
+def test_a_replica_that_no_longer_listens_costs_no_request(proxy: Proxy) -> None:
+    first, second, _ = proxy.replicas
+    proxy.find(first, second)
+    first.stop()
+    # Asked at once: the proxy's check has not noticed yet.
+    assert {proxy.ask().json()["replica"] for _ in range(12)} == {second.address}
+
+
+def test_a_long_body_reaches_the_replica_while_it_is_sent(proxy: Proxy) -> None:
+    replica = proxy.replicas[0]
+    began, total = threading.Event(), []
+
+    def read(exchange: Exchange) -> None:
+        exchange.handler.rfile.read(1024)
+        began.set()
+        rest = int(exchange.handler.headers["content-length"]) - 1024
+        total.append(1024 + len(exchange.handler.rfile.read(rest)))
+        exchange.answer()
+
+    replica.behave = read
+    proxy.find(replica)
+    body = b"x" * (4 * 2**20)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=30)
+    connection.putrequest("POST", "/complete")
+    connection.putheader("content-length", str(len(body)))
+    connection.endheaders(body[: 2**18])
+    assert began.wait(10), "the proxy held the body back"
+    connection.send(body[2**18 :])
+    assert connection.getresponse().status == 200
+    assert total == [len(body)]
+
+
+def test_an_early_refusal_of_a_long_body_reaches_the_client(proxy: Proxy) -> None:
+    def too_large(exchange: Exchange) -> None:
+        exchange.answer(413, {"connection": "close"})
+
+    replica = proxy.replicas[0]
+    replica.behave = too_large
+    proxy.find(replica)
+    with socket.create_connection(("127.0.0.1", proxy.port), 20) as client:
+        head = b"POST /complete HTTP/1.1\r\nHost: relata\r\nContent-Length: 900000000\r\n\r\n"
+        client.sendall(head + b"x" * 1000)
+        assert client.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_replica_learns_who_asked(proxy: Proxy) -> None:
+    replica = proxy.replicas[0]
+    proxy.find(replica)
+    proxy.client.post("/complete", json=QUESTION, headers={"X-Request-ID": "mine"})
+    assert replica.headers["x-forwarded-for"] == "127.0.0.1"
+    assert replica.headers["x-request-id"] == "mine"
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/%6Detrics", "/metrics/"])
+def test_metrics_are_not_published(proxy: Proxy, path: str) -> None:
+    replica = proxy.replicas[0]
+    proxy.find(replica)
+    with socket.create_connection(("127.0.0.1", proxy.port), 20) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: relata\r\n\r\n".encode())
+        head, _, body = client.recv(4096).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 404 ")
+    assert json.loads(body)["type"] == "urn:relata:problem:not-found"
+    assert replica.paths == []
+
+
+def test_no_replica_is_a_problem_with_a_time_to_retry(proxy: Proxy) -> None:
+    response = proxy.ask()
+    assert response.status_code == 503
+    assert response.headers["content-type"] == PROBLEM
+    assert response.headers["retry-after"] == "1"
+    problem = response.json()
+    assert (problem["type"], problem["status"]) == ("urn:relata:problem:not-ready", 503)
+
+
+def ask_alone(port: int) -> int:
+    """Ask on a connection of its own; the status."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
+        return client.post("/complete", json=QUESTION).status_code
+
+
+def test_a_stop_lets_accepted_requests_finish(proxy: Proxy) -> None:
+    replica = proxy.replicas[0]
+    release, statuses = threading.Event(), []
+
+    def slow(exchange: Exchange) -> None:
+        exchange.body()
+        release.wait(20)
+        exchange.answer()
+
+    replica.behave = slow
+    proxy.find(replica)
+    asking = threading.Thread(target=lambda: statuses.append(ask_alone(proxy.port)))
+    asking.start()
+    wait_for(lambda: bool(replica.paths), "the replica is asked")
+    proxy.process.send_signal(signal.SIGUSR1)
+
+    def refused() -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", proxy.port), 1):
+                return False
+        except ConnectionRefusedError:
+            return True
+
+    wait_for(refused, "new connections are refused")
+    assert proxy.process.poll() is None
+    release.set()
+    asking.join(20)
+    assert statuses == [200]
+    assert proxy.process.wait(20) == 0
