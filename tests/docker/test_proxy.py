@@ -276,7 +276,7 @@ def test_an_early_refusal_of_a_long_body_reaches_the_client(proxy: Proxy) -> Non
     proxy.find(replica)
     with socket.create_connection(("127.0.0.1", proxy.port), 20) as client:
         head = b"POST /complete HTTP/1.1\r\nHost: relata\r\nContent-Length: 900000000\r\n\r\n"
-        client.sendall(head + b"x" * 1000)
+        client.sendall(head + b"x" * 2**15)
         assert client.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
