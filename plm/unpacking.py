@@ -38,8 +38,10 @@ def masked_weight(weight: Tensor, bits: NDArray[np.uint8]) -> Tensor:
 
 def multiply_into(place: Tensor, weight: Tensor, bits: NDArray[np.uint8]) -> Tensor:
     """Write W * M into `place` (out, in), all on the CPU; `place` is returned."""
-    # Converted first: a product of float and bool takes three times as long on a CPU.
-    return place.copy_(unpack_keep(bits, weight.shape[1])).mul_(weight)
+    # Converted first, and from bytes: a product of float and bool takes three times as long on a
+    # CPU, and so does the conversion of bools.
+    keep = unpack_keep(bits, weight.shape[1]).view(torch.uint8)
+    return place.copy_(keep).mul_(weight)
 
 
 def unpack_keep(packed: NDArray[np.uint8], columns: int) -> Tensor:
