@@ -270,6 +270,9 @@ def test_a_long_body_reaches_the_replica_while_it_is_sent(proxy: Proxy) -> None:
 def test_an_early_refusal_of_a_long_body_reaches_the_client(proxy: Proxy) -> None:
     def too_large(exchange: Exchange) -> None:
         exchange.answer(413, {"connection": "close"})
+        # Closing with bytes unread would reset the connection, and the answer could be lost.
+        while exchange.handler.rfile.read1(2**16):
+            pass
 
     replica = proxy.replicas[0]
     replica.behave = too_large
