@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 MIB = 2**20
 
@@ -26,7 +27,7 @@ class Memory:
         return f"{self.rss / MIB:.0f} MiB RSS{pss} (peak {self.peak_rss / MIB:.0f} MiB RSS)"
 
 
-def memory_of(pid: int) -> Memory:
+def memory_of(pid: int | Literal["self"]) -> Memory:
     """Memory of a running process of ours, from /proc."""
     folder = Path("/proc") / str(pid)
     status = _kibibytes(folder / "status")

@@ -1,0 +1,61 @@
+"""The base and any number of masks for it, made by combining those of a pack."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations, islice
+from pathlib import Path
+
+from app.settings import shipped_packs
+from masks import Combine, MaskPack, PackedMask, RelationMask, combine_masks
+from plm import BaseModel, EncodedRow, Probe, Template, TopTokens, encode_prompt
+
+TOP_K = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Specialist:
+    """A mask and the template that it is asked with."""
+
+    name: str
+    mask: PackedMask
+    template: Template
+
+    def row(self, base: BaseModel, subject: str) -> EncodedRow:
+        """The prompt about a subject."""
+        return encode_prompt(base, self.template, subject).row
+
+    def probe(self, base: BaseModel, subject: str) -> Probe:
+        """A question about a subject, under the mask."""
+        return Probe(self.row(base, subject), self.mask, TopTokens(TOP_K, words=True))
+
+
+def unmasked(probe: Probe) -> Probe:
+    """The same question to the unmasked model."""
+    return Probe(probe.row, None, probe.wanted)
+
+
+def specialists(count: int, pack: Path | None = None) -> list[Specialist]:
+    """The masks of a pack (default: the shipped one), then unions of two, three, ... of them.
+
+    Raises:
+        ValueError: there are not as many, or no pack.
+    """
+    folders = shipped_packs() if pack is None else (pack,)
+    if not folders:
+        raise ValueError("no pack is shipped with this checkout; name one")
+    masks = list(MaskPack.open(folders[0]).load_all().values())
+    made = [
+        Specialist(
+            "+".join(mask.relation for mask in parts),
+            combine_masks(parts, Combine("union")),
+            Template.parse(parts[0].metadata.templates[0]),
+        )
+        for parts in islice(_choices(masks), count)
+    ]
+    if len(made) < count:
+        raise ValueError(f"{len(masks)} masks give {len(made)} unions, not {count}")
+    return made
+
+
+def _choices(masks: Sequence[RelationMask]) -> Iterator[tuple[RelationMask, ...]]:
+    return chain.from_iterable(combinations(masks, size) for size in range(1, len(masks) + 1))
