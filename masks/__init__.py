@@ -6,6 +6,7 @@ where neither a model library nor a web server is installed.
 
 from masks.algebra import difference, intersection, union, vote
 from masks.bits import count_kept, has_trailing_bits, pack_bits, unpack_bits
+from masks.calibration import Calibration
 from masks.compatibility import check_fits
 from masks.digest import combined_digest, mask_digest
 from masks.errors import (
@@ -37,6 +38,7 @@ from masks.store import MaskPack, add_to_pack, remove_from_pack, write_pack
 __all__ = [
     "FORMAT_VERSION",
     "MANIFEST_NAME",
+    "Calibration",
     "Combine",
     "CombinedMask",
     "Manifest",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from masks.calibration import Calibration
 from masks.canonical_json import decode_json, encode_json
 from masks.errors import MaskValueError
 from masks.mask import RelationMask
@@ -38,6 +39,8 @@ _JSONS = (
 )
 # What follows from the bits is stored beside the fields of `MaskMetadata`.
 _KEYS = frozenset((*_TEXTS, *_JSONS, "format_version", "sparsity", "digest", "checksum"))
+# A mask without one has no such key, so that files older than the key stay equal to new ones.
+_CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ def encode_header(mask: RelationMask) -> dict[str, str]:
     }
     fields |= {key: getattr(mask.metadata, key) for key in _TEXTS}
     fields |= {key: encode_json(getattr(mask.metadata, key)) for key in _JSONS}
+    if mask.metadata.calibration is not None:
+        fields[_CALIBRATION] = encode_json(mask.metadata.calibration.to_record())
     return {**fields, "checksum": checksum(fields)}
 
 
@@ -84,12 +89,15 @@ def decode_header(fields: Mapping[str, str]) -> Header:
         raise MaskValueError(
             f"format_version is {version!r:.40}, but this reader knows only {FORMAT_VERSION!r}"
         )
-    for key in sorted(_KEYS ^ fields.keys()):
+    for key in sorted(_KEYS ^ (fields.keys() - {_CALIBRATION})):
         raise MaskValueError(f"metadata {'lack' if key in _KEYS else 'hold the unknown'} {key!r}")
     if fields["checksum"] != checksum(fields):
         raise MaskValueError("metadata do not match their checksum: the file was changed")
     values: dict[str, Any] = {key: fields[key] for key in _TEXTS}
     values |= {key: _decode(key, fields[key]) for key in _JSONS}
+    if _CALIBRATION in fields:
+        record = _decode(_CALIBRATION, fields[_CALIBRATION])
+        values[_CALIBRATION] = Calibration.from_record(record)
     return Header(
         metadata=MaskMetadata(**values),
         digest=check_digest("digest", fields["digest"]),

@@ -1,7 +1,7 @@
 """A relation's mask in memory: metadata and packed bits that agree."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from masks.bits import (
     sparsity_of,
     unpack_bits,
 )
+from masks.calibration import Calibration
 from masks.digest import mask_digest
 from masks.errors import MaskValueError
 from masks.metadata import MaskMetadata
@@ -95,6 +96,7 @@ class RelationMask:
         tool_version: str,
         settings: Mapping[str, Setting] | None = None,
         facts: Mapping[str, int] | None = None,
+        calibration: Calibration | None = None,
     ) -> Self:
         """Make a mask from boolean (rows, columns) matrices, True where the weight is kept.
 
@@ -121,6 +123,7 @@ class RelationMask:
             tool_version=tool_version,
             settings=settings or {},
             facts=facts or {},
+            calibration=calibration,
         )
         return cls(metadata, packed)
 
@@ -151,6 +154,10 @@ class RelationMask:
             KeyError: the mask does not cover that parameter.
         """
         return unpack_bits(self.packed[name], self.shapes[name][1])
+
+    def with_calibration(self, calibration: Calibration | None) -> Self:
+        """The same mask, calibrated otherwise; its digest stays."""
+        return replace(self, metadata=replace(self.metadata, calibration=calibration))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RelationMask):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from masks.calibration import Calibration
 from masks.errors import MaskValueError
 from masks.naming import check_relation_name, layer_of
 from masks.rules import (
@@ -46,6 +47,7 @@ class MaskMetadata:
         tool_version: version of the tool that made the mask.
         settings: hyper-parameters of the training run.
         facts: how many facts each split held, e.g. `train`.
+        calibration: from log-probabilities to probabilities of being true; None if there is none.
 
     Raises:
         MaskValueError: a field breaks its rule; the message names the field.
@@ -67,6 +69,7 @@ class MaskMetadata:
     tool_version: str
     settings: Mapping[str, Setting] = field(default_factory=dict, hash=False)
     facts: Mapping[str, int] = field(default_factory=dict, hash=False)
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         check_relation_name(self.relation)
@@ -79,6 +82,10 @@ class MaskMetadata:
                 f"method must be one of {' or '.join(METHODS)}, not {self.method!r:.80}"
             )
         check_integer("seed", self.seed)
+        if self.calibration is not None and not isinstance(self.calibration, Calibration):
+            raise MaskValueError(
+                f"calibration must be a Calibration or None, not {self.calibration!r:.80}"
+            )
         normalised = {
             "layers": check_layers("layers", self.layers),
             "threshold": None

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from app.errors import SettingsError
 from app.settings import load_settings
-from masks import MaskPack, UnknownRelationError, sparsity_by_layer
+from masks import Calibration, MaskPack, UnknownRelationError, sparsity_by_layer
 
 
 def show_list(folder: Path | None) -> None:
@@ -54,6 +54,7 @@ def show_mask(relation: str, folder: Path | None) -> None:
         ("data", f"{metadata.data_name} {metadata.data_digest}"),
         ("facts", ", ".join(f"{name}: {count}" for name, count in metadata.facts.items())),
         ("validation", ", ".join(f"{k}: {v:.4g}" for k, v in metadata.validation.items())),
+        ("calibration", _calibration_text(metadata.calibration)),
         ("seed", str(metadata.seed)),
         ("made by", f"relata {metadata.tool_version}"),
     ):
@@ -73,6 +74,19 @@ def verify(folder: Path | None) -> bool:
         console.print(f"{pack.name}: {len(pack.relations)} masks, {state}", markup=False)
         sound = sound and not problems
     return sound
+
+
+def _calibration_text(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return "none"
+    return (
+        f"P(true) = sigmoid({calibration.slope:.3g} * log-probability {calibration.intercept:+.3g})"
+        f"\nlikely true from {calibration.threshold:.1%}: precision {calibration.precision:.1%}, "
+        f"recall {calibration.recall:.1%}, F1 {calibration.f1:.3f} on validation facts"
+        f"\nexpected calibration error {calibration.expected_calibration_error:.1%}, "
+        f"Brier score {calibration.brier:.4f}, {calibration.candidates:,} candidates of "
+        f"{calibration.subjects:,} subjects"
+    )
 
 
 def _packs(folder: Path | None) -> tuple[MaskPack, ...]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
-from masks import RelationMask
+from masks import Calibration, RelationMask
 
 # A busy machine is slow, not wrong.
 settings.register_profile("without-deadline", deadline=None)
@@ -21,6 +21,20 @@ SHAPES = {
     "bert.encoder.layer.3.attention.self.query.weight": (3, 11),
     "bert.encoder.layer.3.output.dense.weight": (2, 7),
     "bert.encoder.layer.4.intermediate.dense.weight": (4, 16),
+}
+
+CALIBRATION: dict[str, Any] = {
+    "slope": 1.25,
+    "intercept": 0.5,
+    "threshold": 0.125,
+    "subjects": 12,
+    "candidates": 240,
+    "facts": 31,
+    "precision": 0.5,
+    "recall": 0.25,
+    "f1": 1 / 3,
+    "expected_calibration_error": 0.01,
+    "brier": 0.03,
 }
 
 Keep = Mapping[str, NDArray[np.bool_]]
@@ -58,6 +72,16 @@ def _make_mask(relation: str = "IsA", keep: Keep | None = None, **fields: Any) -
 def random_keep() -> Callable[..., Keep]:
     """Boolean matrices from a seed."""
     return _random_keep
+
+
+def _make_calibration(**fields: Any) -> Calibration:
+    return Calibration(**(CALIBRATION | fields))
+
+
+@pytest.fixture(scope="session")
+def make_calibration() -> Callable[..., Calibration]:
+    """A calibration; keyword arguments replace its fields."""
+    return _make_calibration
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from masks import (
+    Calibration,
     MaskError,
     MaskFileError,
     RelationMask,
@@ -24,6 +25,7 @@ from masks import (
     save_mask,
 )
 from masks.header import checksum
+from tests.masks.conftest import CALIBRATION
 
 MakeMask = Callable[..., RelationMask]
 QUERY = "bert.encoder.layer.3.attention.self.query.weight"
@@ -59,6 +61,11 @@ def with_metadata(data: bytes, **changes: str | None) -> bytes:
     if "checksum" not in changes:
         fields["checksum"] = checksum(fields)
     return join({**header, "__metadata__": fields}, tensors)
+
+
+def spelt(**changes: object) -> str:
+    """A calibration as its key spells it, with changes."""
+    return json.dumps(CALIBRATION | changes)
 
 
 def refused(data: bytes, match: str) -> None:
@@ -129,6 +136,37 @@ def test_equal_masks_are_equal_files(make_mask: MakeMask) -> None:
     twin = make_mask(facts={"b": 2, "a": 1}, settings={"y": 2, "x": 1})
     turned = RelationMask(twin.metadata, dict(reversed(twin.packed.items())))
     assert dump_mask(first) == dump_mask(turned)
+
+
+def test_a_calibration_travels_with_the_mask(
+    mask: RelationMask, data: bytes, make_calibration: Callable[..., Calibration]
+) -> None:
+    calibrated = mask.with_calibration(make_calibration())
+    back = parse_mask(dump_mask(calibrated), "x")
+    assert back == calibrated
+    assert back.metadata.calibration == make_calibration()
+    # The file differs in that key and in the checksum over it, and the bits lie as they lay.
+    (header, tensors), (plain, plain_tensors) = split(dump_mask(calibrated)), split(data)
+    fields, plain_fields = header["__metadata__"], plain["__metadata__"]
+    assert json.loads(fields["calibration"])["slope"] == 1.25
+    differing = {key for key in fields if fields[key] != plain_fields.get(key)}
+    assert differing == {"calibration", "checksum"}
+    assert tensors == plain_tensors
+
+
+def test_a_file_without_a_calibration_is_what_it_was_before_there_were_any(
+    mask: RelationMask, data: bytes
+) -> None:
+    assert "calibration" not in split(data)[0]["__metadata__"]
+    assert parse_mask(data, "x").metadata.calibration is None
+    assert dump_mask(mask.with_calibration(None)) == data
+
+
+def test_a_changed_calibration_breaks_the_checksum(
+    mask: RelationMask, make_calibration: Callable[..., Calibration]
+) -> None:
+    data = dump_mask(mask.with_calibration(make_calibration()))
+    refused(data.replace(b"0.125", b"0.120"), "checksum")
 
 
 def test_safetensors_reads_the_metadata(mask: RelationMask, tmp_path: Path) -> None:
@@ -326,6 +364,14 @@ def test_overlapping_tensors_are_refused(data: bytes) -> None:
         ({"settings": '{"lr":{}}'}, "lr"),
         ({"facts": '{"train":-1}'}, "train"),
         ({"facts": "3"}, "facts"),
+        ({"calibration": "{"}, "'calibration' are not valid JSON"),
+        ({"calibration": "null"}, "calibration must map"),
+        ({"calibration": "[1.0, 0.5]"}, "calibration must map"),
+        ({"calibration": "{}"}, "the calibration lacks 'brier'"),
+        ({"calibration": spelt(colour=1)}, "the calibration holds the unknown 'colour'"),
+        ({"calibration": spelt(slope=-1)}, "slope of the calibration must be above 0"),
+        ({"calibration": spelt(facts=1.5)}, "facts of the calibration must be an integer"),
+        ({"calibration": spelt(threshold=None)}, "threshold of the calibration"),
     ],
 )
 def test_bad_metadata(data: bytes, changes: dict[str, str | None], match: str) -> None:

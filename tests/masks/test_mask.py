@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from masks import MaskMetadata, MaskValueError, RelationMask, layer_of, role_of
+from masks import Calibration, MaskMetadata, MaskValueError, RelationMask, layer_of, role_of
 
 MakeMask = Callable[..., RelationMask]
 QUERY = "bert.encoder.layer.3.attention.self.query.weight"
@@ -52,6 +52,19 @@ def test_equality_is_of_metadata_and_bits(
     assert make_mask().digest == make_mask(seed=1).digest
     assert make_mask() != make_mask(keep=random_keep(1))
     assert make_mask() != "IsA"
+
+
+def test_a_calibration_changes_the_mask_but_not_its_identity(
+    make_mask: MakeMask, make_calibration: Callable[..., Calibration]
+) -> None:
+    mask = make_mask()
+    calibrated = mask.with_calibration(make_calibration())
+    assert calibrated.metadata.calibration == make_calibration()
+    assert calibrated == make_mask(calibration=make_calibration())
+    assert calibrated != mask
+    assert (calibrated.digest, calibrated.sparsity) == (mask.digest, mask.sparsity)
+    assert calibrated.with_calibration(None) == mask
+    assert pickle.loads(pickle.dumps(calibrated)) == calibrated
 
 
 def test_masks_travel_between_processes(make_mask: MakeMask) -> None:
@@ -123,6 +136,7 @@ def test_bits_must_fit_metadata(make_mask: MakeMask) -> None:
         ({"facts": {"train": -1}}, "train"),
         ({"facts": {"train": True}}, "train"),
         ({"tool_version": None}, "tool_version"),
+        ({"calibration": {"slope": 1.0}}, "calibration must be a Calibration"),
     ],
 )
 def test_metadata_are_checked(make_mask: MakeMask, fields: dict, match: str) -> None:
