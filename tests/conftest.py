@@ -1,0 +1,30 @@
+"""What tests of several packages share."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.redis_server import RedisServer, start_redis
+
+StartRedis = Callable[..., RedisServer]
+
+
+@pytest.fixture
+def start_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartRedis]:
+    """Start a redis-server (`persistent=True`: it keeps its data); all end with the test."""
+    started: list[RedisServer] = []
+
+    def start(*, persistent: bool = False) -> RedisServer:
+        server = start_redis(tmp_path_factory.mktemp("redis"), persistent=persistent)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+def redis_server(start_redis_server: StartRedis) -> RedisServer:
+    """A redis-server that forgets all when it is killed."""
+    return start_redis_server()
