@@ -3,14 +3,16 @@
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ByteSize,
     Field,
     PositiveFloat,
     PositiveInt,
+    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -18,10 +20,12 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingsError
+from app.redis_address import RedisAddress
 
 PREFIX = "RELATA_"
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+CacheMode = Literal["auto", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -43,11 +47,26 @@ def _split_folders(value: object) -> object:
 Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_folders)]
 
 
+def _check_redis_url(url: SecretStr) -> SecretStr:
+    try:
+        RedisAddress.parse(url.get_secret_value())
+    except ValueError as error:
+        raise PydanticCustomError("redis_url", "{reason}", {"reason": str(error)}) from None
+    return url
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_check_redis_url)]
+
+
 class Settings(BaseSettings):
     """What can be set. Each description says what is right, and stands in error messages."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     base: str = Field(
@@ -106,6 +125,26 @@ class Settings(BaseSettings):
         ge=0,
         description="memory for masked weights kept ready, e.g. 96MiB, 0 for none",
     )
+    cache: CacheMode = Field(
+        "auto",
+        description="auto keeps answers in memory, and in Redis where its URL is set; off none",
+    )
+    cache_bytes: ByteSize = Field(
+        ByteSize(64 * 2**20), ge=0, description="memory for answers, e.g. 64MiB, 0 for none"
+    )
+    cache_ttl: PositiveInt = Field(
+        86_400,
+        le=10 * 365 * 86_400,
+        description="seconds that Redis keeps an answer, 1 to 315360000 (ten years)",
+    )
+    redis_url: RedisUrl | None = Field(
+        None,
+        description="redis://[user:password@]host[:port][/database], rediss:// for TLS, or "
+        "unix:///path/of/socket",
+    )
+    redis_timeout: PositiveFloat = Field(
+        0.05, le=10, description="most seconds that a request waits for Redis, above 0, at most 10"
+    )
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
 
     def public(self) -> dict[str, Any]:
@@ -152,4 +191,12 @@ def _explain(detail: ErrorDetails) -> str:
     field = Settings.model_fields.get(name)
     if field is None:
         return f"there is no setting {name!r}"
+    if _is_secret(field.annotation):
+        return (
+            f"{PREFIX}{name.upper()} cannot be used: {detail['msg']}; right is: {field.description}"
+        )
     return f"{PREFIX}{name.upper()} is {detail['input']!r:.160}; right is: {field.description}"
+
+
+def _is_secret(annotation: object) -> bool:
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
