@@ -20,6 +20,7 @@ from masks.errors import (
 from masks.expression import Combine, CombinedMask, combine_masks
 from masks.format import dump_mask, load_mask, parse_mask, save_mask
 from masks.header import FORMAT_VERSION
+from masks.locking import is_being_written, lock_pack
 from masks.manifest import MANIFEST_NAME, Manifest, PackEntry
 from masks.mask import PackedMask, RelationMask
 from masks.metadata import MaskMetadata
@@ -65,8 +66,10 @@ __all__ = [
     "dump_mask",
     "has_trailing_bits",
     "intersection",
+    "is_being_written",
     "layer_of",
     "load_mask",
+    "lock_pack",
     "mask_digest",
     "overlap",
     "overlap_matrix",

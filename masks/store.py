@@ -2,10 +2,11 @@
 
 Mask files are written first and the manifest last, so that a pack is never listed before it is
 whole. A writer that is stopped half-way leaves files that disagree with the manifest, which
-loading refuses. One pack has one writer at a time; readers may come at any time.
+loading refuses. Writers wait for each other (`masks.locking`); readers may come at any time.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,7 @@ from masks.errors import (
 )
 from masks.files import read_whole, write_atomically
 from masks.format import dump_mask, parse_mask
+from masks.locking import lock_pack
 from masks.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -80,11 +82,26 @@ class MaskPack:
             UnknownRelationError: the manifest does not list the relation.
             MaskFileError: the file is missing, refused, or not the one the manifest describes.
         """
-        entry = self.manifest.entries.get(relation)
-        if entry is None:
-            raise UnknownRelationError(relation, self.relations)
+        return self.parse(relation, self.read(relation))
+
+    def read(self, relation: str) -> bytes:
+        """The bytes of a mask's file, not looked into yet.
+
+        Raises:
+            UnknownRelationError: the manifest does not list the relation.
+            MaskFileError: the file is missing.
+        """
+        return read_whole(self.folder / self._entry(relation).file)
+
+    def parse(self, relation: str, data: bytes) -> RelationMask:
+        """The mask of a file's bytes, held against the manifest; its arrays are views of them.
+
+        Raises:
+            UnknownRelationError: the manifest does not list the relation.
+            MaskFileError: the bytes are refused, or are not those the manifest describes.
+        """
+        entry = self._entry(relation)
         path = self.folder / entry.file
-        data = read_whole(path)
         file_hash = sha256(data).hexdigest()
         if file_hash != entry.sha256:
             raise MaskFileError(
@@ -111,6 +128,12 @@ class MaskPack:
             if path.name not in listed:
                 problems.append(f"{path}: the manifest does not list it")
         return problems
+
+    def _entry(self, relation: str) -> PackEntry:
+        entry = self.manifest.entries.get(relation)
+        if entry is None:
+            raise UnknownRelationError(relation, self.relations)
+        return entry
 
     def _check_agreement(
         self, path: Path, relation: str, mask: RelationMask, entry: PackEntry
@@ -157,19 +180,20 @@ def write_pack(
         entries={},
         extra=_check_extra(extra or {}),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    old = read_manifest(folder).entries if (folder / MANIFEST_NAME).exists() else {}
     # All refusals come before the first write.
     files = {}
     for mask in masks:
         if mask.relation in manifest.entries:
             raise MaskValueError(f"relation {mask.relation} comes twice")
         manifest, files[mask.relation] = _with_mask(manifest, mask)
-    for relation, data in files.items():
-        write_atomically(folder / mask_file_name(relation), data)
-    write_manifest(folder, manifest)
-    for relation in old.keys() - manifest.entries.keys():
-        (folder / old[relation].file).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_pack(folder):
+        old = read_manifest(folder).entries if (folder / MANIFEST_NAME).exists() else {}
+        for relation, data in files.items():
+            write_atomically(folder / mask_file_name(relation), data)
+        write_manifest(folder, manifest)
+        for relation in old.keys() - manifest.entries.keys():
+            (folder / old[relation].file).unlink(missing_ok=True)
     return MaskPack(folder, manifest)
 
 
@@ -183,9 +207,10 @@ def add_to_pack(folder: str | Path, mask: RelationMask) -> MaskPack:
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
-    manifest, data = _with_mask(read_manifest(folder), mask)
-    write_atomically(folder / mask_file_name(mask.relation), data)
-    write_manifest(folder, manifest)
+    with _locked_pack(folder):
+        manifest, data = _with_mask(read_manifest(folder), mask)
+        write_atomically(folder / mask_file_name(mask.relation), data)
+        write_manifest(folder, manifest)
     return MaskPack(folder, manifest)
 
 
@@ -198,15 +223,24 @@ def remove_from_pack(folder: str | Path, relation: str) -> MaskPack:
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
-    if relation not in manifest.entries:
-        raise UnknownRelationError(relation, manifest.entries)
-    entries = {name: entry for name, entry in manifest.entries.items() if name != relation}
-    left = replace(manifest, entries=entries)
-    # The manifest first: a listed mask is always there.
-    write_manifest(folder, left)
-    (folder / mask_file_name(relation)).unlink(missing_ok=True)
+    with _locked_pack(folder):
+        manifest = read_manifest(folder)
+        if relation not in manifest.entries:
+            raise UnknownRelationError(relation, manifest.entries)
+        entries = {name: entry for name, entry in manifest.entries.items() if name != relation}
+        left = replace(manifest, entries=entries)
+        # The manifest first: a listed mask is always there.
+        write_manifest(folder, left)
+        (folder / mask_file_name(relation)).unlink(missing_ok=True)
     return MaskPack(folder, left)
+
+
+@contextmanager
+def _locked_pack(folder: Path) -> Iterator[None]:
+    # A folder that holds no pack is refused without a trace in it.
+    read_manifest(folder)
+    with lock_pack(folder):
+        yield
 
 
 def _with_mask(manifest: Manifest, mask: RelationMask) -> tuple[Manifest, bytes]:
