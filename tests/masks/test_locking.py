@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,10 +91,11 @@ def test_threads_wait_for_each_other_too(tmp_path: Path) -> None:
 
     def enter() -> None:
         nonlocal inside, most
-        for _ in range(50):
+        for _ in range(20):
             with lock_pack(tmp_path):
                 inside += 1
                 most = max(most, inside)
+                time.sleep(0.001)
                 inside -= 1
 
     threads = [threading.Thread(target=enter) for _ in range(4)]
