@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from app.client import AsyncClient, Client, RelataConnectionError, RelataError, RelataProblem
     from app.settings import Settings
+
+# For programs: `relata.Client` and what belongs to it. The rest of this file is the command line.
+__all__ = ["AsyncClient", "Client", "RelataConnectionError", "RelataError", "RelataProblem"]
+
+
+def __getattr__(name: str) -> object:
+    """The client's names, imported when they are asked for: commands need no httpx."""
+    if name not in __all__:
+        raise AttributeError(f"module 'relata' has no attribute {name!r}")
+    from app import client
+
+    return getattr(client, name)
+
 
 app = typer.Typer(
     name="relata",
@@ -190,6 +204,47 @@ def train(
 
 
 @app.command()
+def calibrate(
+    *,
+    pack: Annotated[Path, typer.Option(metavar="FOLDER", help="The pack to calibrate.")],
+    split: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The split of the run that made the pack.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="In place of a split: the triples it was learned from."),
+    ] = None,
+    further: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="The further triples it was learned with."),
+    ] = None,
+    relation: Annotated[
+        list[str] | None, typer.Option(help="Calibrate this mask only; may be repeated.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The base (default: the pack's).")
+    ] = None,
+    format: DataFormat = "auto",
+    seed: Annotated[int, typer.Option(help="Of the split, as in training; with --data.")] = 0,
+    threads: ThreadCount = None,
+) -> None:
+    """Fit again how likely a pack's answers are true, on the validation facts; masks stay."""
+    from training.commands import calibrate_command
+
+    calibrate_command(
+        pack=pack,
+        base=base,
+        split=split,
+        data=data or (),
+        further=further or (),
+        relations=relation or (),
+        format=format,  # type: ignore[arg-type]  # the reader refuses what it does not know
+        seed=seed,
+        threads=threads,
+    )
+
+
+@app.command()
 def evaluate(
     *,
     pack: Annotated[Path, typer.Option(metavar="FOLDER", help="The pack to assess.")],
@@ -205,6 +260,10 @@ def evaluate(
     ] = None,
     base: Annotated[
         str | None, typer.Option(metavar="NAME", help="The base (default: the pack's).")
+    ] = None,
+    further: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="The further triples that `train` was given."),
     ] = None,
     templates: Templates = None,
     out: Annotated[
@@ -223,6 +282,7 @@ def evaluate(
         split=split,
         data=data or (),
         prior_data=prior_data or (),
+        further=further or (),
         templates=templates,
         out=out,
         format=format,  # type: ignore[arg-type]  # the reader refuses what it does not know
