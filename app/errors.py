@@ -109,6 +109,22 @@ class ForbiddenError(AppError):
 class MaskRefusedError(AppError):
     """An uploaded mask file that cannot be served."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the mask file is refused: {reason}")
+        self.reason = reason
+
+
+class MaskNotKeptError(AppError):
+    """A mask or its removal that cannot be written to the folder of uploads."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"nothing was changed, as it cannot be kept in RELATA_UPLOADS: {reason}")
+        self.reason = reason
+
+
+class PreconditionError(AppError):
+    """A change for a mask other than the one that is served now (If-Match, If-None-Match)."""
+
 
 class RefusedRelationError(AppError):
     """A relation whose mask file was refused when the service started."""

@@ -21,10 +21,12 @@ from app.errors import (
     FieldFault,
     ForbiddenError,
     InvalidJsonError,
+    MaskNotKeptError,
     MaskRefusedError,
     MediaTypeError,
     NotReadyError,
     OverloadedError,
+    PreconditionError,
     PromptRefusedError,
     RefusedRelationError,
     RequestError,
@@ -72,6 +74,7 @@ UNKNOWN_RELATION = ProblemType("unknown-relation", 404, "Unknown relation")
 REFUSED_RELATION = ProblemType("refused-relation", 404, "The relation's mask file was refused")
 NOT_FOUND = ProblemType("not-found", 404, "There is nothing here")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "Method not allowed")
+PRECONDITION_FAILED = ProblemType("precondition-failed", 412, "The mask is another one by now")
 BODY_TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = ProblemType("unsupported-media-type", 415, "Unsupported media type")
 INVALID_REQUEST = ProblemType("invalid-request", 422, "The request is not valid")
@@ -87,6 +90,7 @@ UNAUTHORIZED = ProblemType("unauthorized", 401, "A key is needed")
 FORBIDDEN = ProblemType("forbidden", 403, "Not allowed here")
 DEADLINE_EXCEEDED = ProblemType("deadline-exceeded", 504, "Not answered in time")
 OVERLOADED = ProblemType("overloaded", 429, "The queue is full")
+MASK_NOT_KEPT = ProblemType("mask-not-kept", 507, "The change cannot be kept")
 INTERNAL_ERROR = ProblemType("internal-error", 500, "Internal error")
 NOT_READY = ProblemType("not-ready", 503, "Not ready")
 
@@ -99,6 +103,7 @@ PROBLEM_TYPES = (
     REFUSED_RELATION,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
+    PRECONDITION_FAILED,
     BODY_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
     INVALID_REQUEST,
@@ -113,6 +118,7 @@ PROBLEM_TYPES = (
     INTERNAL_ERROR,
     NOT_READY,
     DEADLINE_EXCEEDED,
+    MASK_NOT_KEPT,
 )
 
 
@@ -128,6 +134,8 @@ _KINDS: tuple[tuple[type[Exception], ProblemType], ...] = (
     (TooManyItemsError, TOO_MANY_ITEMS),
     (TooManyRowsError, TOO_MANY_ROWS),
     (MaskRefusedError, INVALID_MASK_FILE),
+    (MaskNotKeptError, MASK_NOT_KEPT),
+    (PreconditionError, PRECONDITION_FAILED),
     (TimeoutHeaderError, INVALID_TIMEOUT),
     (UnauthorizedError, UNAUTHORIZED),
     (ForbiddenError, FORBIDDEN),
