@@ -48,7 +48,7 @@ def main(
     random = Random(0)
     statuses: Counter[int] = Counter()
     for cycle in range(cycles):
-        with running_server({"device": "cpu"}, threads=threads) as server:
+        with running_server({"device": "cpu", "cache": "off"}, threads=threads) as server:
             url = str(server.client.base_url)
             replies = asyncio.run(_until_gone(url, server.pid, clients, queries, random.random()))
         seen = Counter(reply.status for reply in replies)

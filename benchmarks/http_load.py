@@ -98,6 +98,7 @@ def main(
     settings = {
         "device": "cpu",
         "token_budget": str(token_budget),
+        "cache": "off",
         "queue_size": str(4 * clients * queries),
     }
     engine_rates, http_rates, replies = [], [], []

@@ -58,7 +58,7 @@ def main(
 ) -> None:
     """Find the capacity, offer more, and look at what happens; write JSON, print Markdown."""
     origin = provenance()
-    with running_server({"device": "cpu"}, threads=threads) as server:
+    with running_server({"device": "cpu", "cache": "off"}, threads=threads) as server:
         url = str(server.client.base_url)
         requests = bodies(queries)
         asyncio.run(closed_load(url, requests, clients=32, seconds=5))

@@ -6,7 +6,7 @@ from itertools import chain, combinations, islice
 from pathlib import Path
 
 from app.settings import shipped_packs
-from masks import Combine, MaskPack, PackedMask, RelationMask, combine_masks
+from masks import Combine, CombinedMask, MaskPack, RelationMask, combine_masks
 from plm import BaseModel, EncodedRow, Probe, Template, TopTokens, encode_prompt
 
 TOP_K = 10
@@ -17,7 +17,7 @@ class Specialist:
     """A mask and the template that it is asked with."""
 
     name: str
-    mask: PackedMask
+    mask: CombinedMask
     template: Template
 
     def row(self, base: BaseModel, subject: str) -> EncodedRow:
