@@ -1,6 +1,7 @@
 """The resident base model, as data and the few things that only the model itself can compute."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -97,6 +98,11 @@ class BaseModel:
     def layer_count(self) -> int:
         """How many transformer layers the model has."""
         return len(self.layers)
+
+    @cached_property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Texts of the tokenizer's special tokens, which it puts together anew at each call."""
+        return tuple(self.tokenizer.all_special_tokens)
 
     @property
     def has_segments(self) -> bool:

@@ -1,7 +1,6 @@
 """Cloze prompts: a template with [X] for the subject and [Y] for the object, made into tokens."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -12,6 +11,7 @@ from torch import Tensor
 from plm.base import BaseModel
 from plm.errors import PromptError, TemplateError
 from plm.rows import EncodedRow
+from plm.text import collapse_spaces, forbidden_character
 
 SUBJECT = "[X]"
 OBJECT = "[Y]"
@@ -36,7 +36,7 @@ class Template:
             TemplateError: not exactly one [Y], more than one [X], another placeholder such as
                 [x] or [Z], or a character that no text has.
         """
-        if bad := _forbidden(text):
+        if bad := forbidden_character(text):
             raise TemplateError(f"template {text!r:.160} holds {bad}; write plain text")
         for placeholder in _PLACEHOLDER.findall(text):
             if placeholder not in (SUBJECT, OBJECT):
@@ -60,6 +60,21 @@ class Template:
     def has_subject(self) -> bool:
         """Whether the template needs a subject."""
         return SUBJECT in self.text
+
+    @property
+    def inverse(self) -> Self:
+        """The template that asks for the subject of a given object: [X] and [Y] change places.
+
+        Raises:
+            TemplateError: there is no [X].
+        """
+        if not self.has_subject:
+            raise TemplateError(
+                f"template {self.text!r:.160} has no {SUBJECT}; it must have one, where the "
+                f"subject stands, to ask for the subject"
+            )
+        swapped = {SUBJECT: OBJECT, OBJECT: SUBJECT}
+        return type(self)(_PLACEHOLDER.sub(lambda found: swapped[found[0]], self.text))
 
     def fill(self, subject: str | None, mask_token: str) -> str:
         """The text with the placeholders replaced, each once; `subject` is not looked into."""
@@ -88,6 +103,18 @@ class EncodedPrompt:
         """What the engine reads: the model is asked at the mask token."""
         return EncodedRow(self.input_ids, (self.mask_position,))
 
+    def widened(self, count: int) -> EncodedRow:
+        """The row that asks for an object of `count` tokens: the mask token that many times."""
+        position = self.mask_position
+        masks = self.input_ids[position : position + 1] * count
+        ids = (*self.input_ids[:position], *masks, *self.input_ids[position + 1 :])
+        return EncodedRow(ids, tuple(range(position, position + count)))
+
+    def with_object(self, text: str, mask_token: str) -> str:
+        """The prompt with a text in place of the mask token."""
+        # The mask token stands in a prompt exactly once, which `encode_prompt` sees to.
+        return text.join(self.text.split(mask_token))
+
 
 @dataclass(frozen=True, eq=False)
 class EncodedBatch:
@@ -113,7 +140,7 @@ def encode_prompt(base: BaseModel, template: Template, subject: str | None) -> E
             tokens; or the prompt is longer than the model reads.
     """
     subject = _checked_subject(base, template, subject)
-    for token in base.tokenizer.all_special_tokens:
+    for token in base.special_tokens:
         if token in template.text:
             raise PromptError(
                 "template",
@@ -164,12 +191,12 @@ def _checked_subject(base: BaseModel, template: Template, subject: str | None) -
         return None
     if subject is None:
         raise PromptError("subject", f"the template {template.text!r:.160} needs a subject")
-    if bad := _forbidden(subject):
+    if bad := forbidden_character(subject):
         raise PromptError("subject", f"it holds {bad}; write plain text")
-    subject = " ".join(subject.split())
+    subject = collapse_spaces(subject)
     if not subject:
         raise PromptError("subject", "it is blank; name a thing, e.g. 'linen'")
-    for token in base.tokenizer.all_special_tokens:
+    for token in base.special_tokens:
         if token in subject:
             raise PromptError(
                 "subject", f"it holds the model's special token {token}; write plain text"
@@ -178,14 +205,3 @@ def _checked_subject(base: BaseModel, template: Template, subject: str | None) -
     if not base.tokenizer.backend_tokenizer.encode(subject, add_special_tokens=False).ids:
         raise PromptError("subject", "no character of it is known to the model's tokenizer")
     return subject
-
-
-def _forbidden(text: str) -> str | None:
-    """What makes a text no text: a control character or half of a surrogate pair, named."""
-    for character in text:
-        category = unicodedata.category(character)
-        if category == "Cc" and not character.isspace():
-            return f"the control character U+{ord(character):04X}"
-        if category == "Cs":
-            return f"the lone surrogate U+{ord(character):04X}"
-    return None
