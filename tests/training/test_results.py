@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from training.data.errors import DataError
 from training.data.triples import Triple
 from training.evaluation.provenance import Provenance, collect_provenance
 from training.evaluation.ranks import Ranks
+from training.evaluation.reliability import Bin, Reliability
 from training.evaluation.report import markdown, markdown_table
 from training.evaluation.results import Evaluation, RelationResult
 from training.evaluation.summary import by_relation, compare, summarise
@@ -43,6 +46,16 @@ def evaluation() -> Evaluation:
         ),
         PROVENANCE,
     )
+
+
+def reliability(relation: str, accepted: int = 3, found: int = 2) -> Reliability:
+    bins = (Bin(10, 0.1, 0.0), Bin(10, 0.3, 0.4))
+    return Reliability(relation, 0.25, 2, 8, accepted, found, 0.125, bins)
+
+
+def calibrated() -> Evaluation:
+    parts = (reliability("IsA"), reliability("MadeOf", accepted=0, found=0))
+    return replace(evaluation(), calibration=parts)
 
 
 def test_means_over_relations_and_over_facts() -> None:
@@ -106,6 +119,24 @@ def test_json_round_trip() -> None:
     assert record["metrics"]["hits@1"] == 0.5
 
 
+def test_calibrations_travel_too_and_older_reports_have_none() -> None:
+    assert Evaluation.from_json(calibrated().to_json()) == calibrated()
+    older = edit(lambda content: content.pop("calibration"))
+    assert Evaluation.from_json(older) == evaluation()
+
+
+def test_the_shipped_report_is_readable() -> None:
+    folder = Path(__file__).parents[2] / "masks" / "packs" / "conceptnet"
+    shipped = Evaluation.from_json((folder / "report.json").read_text(encoding="utf-8"))
+    assert len(shipped.relations) == 16
+
+
+def test_a_calibration_is_of_one_relation_with_results() -> None:
+    for parts in ([reliability("HasA")], [reliability("IsA"), reliability("IsA")]):
+        with pytest.raises(ValueError, match=r"calibration of \w+ is there twice, or it has"):
+            replace(evaluation(), calibration=tuple(parts))
+
+
 def edit(change: Callable[[Any], object]) -> str:
     content = json.loads(evaluation().to_json())
     change(content)
@@ -128,6 +159,13 @@ def edit(change: Callable[[Any], object]) -> str:
         (edit(lambda c: c["results"][0].update(system=3)), "'system' must be of type str"),
         (edit(lambda c: c["facts"]["IsA"].pop()), "3 facts and 4 ranks"),
         (edit(lambda c: c["facts"]["IsA"][0].append("x")), "a subject and an object"),
+        (edit(lambda c: c.update(calibration={})), "'calibration' must be a list"),
+        (edit(lambda c: c.update(calibration=[{}])), "'relation' is missing"),
+        (edit(lambda c: c.update(calibration=[reliability("HasA").to_record()])), "no results"),
+        (
+            edit(lambda c: c.update(calibration=[reliability("IsA").to_record() | {"bins": []}])),
+            "needs bins",
+        ),
         (edit(lambda c: c["provenance"].update(seed="1")), "'seed' must be of type int"),
         (edit(lambda c: c["provenance"].update(versions={"torch": 2})), "'versions'"),
     ],
@@ -145,6 +183,16 @@ def test_markdown_has_every_row_with_its_interval() -> None:
     assert "- base model: sha256:cc" in text
     assert "- commit: not a checkout" in text
     assert "200 resamples" in text
+
+
+def test_markdown_has_the_calibrations_if_there_are_any() -> None:
+    assert "## Calibration" not in markdown(evaluation(), resamples=50)
+    text = markdown(calibrated(), resamples=50)
+    table = text[text.index("## Calibration") : text.index("In brackets")]
+    one = "| IsA | 2 | 8 | 20 | 20.0 | 25.0 | 3 | 66.7 | 25.0 | 0.364 | 10.0 | 0.1250 |"
+    none = "| MadeOf | 2 | 8 | 20 | 20.0 | 25.0 | 0 |  | 0.0 | 0.000 | 10.0 | 0.1250 |"
+    both = "| all | 4 | 16 | 40 | 20.0 |  | 3 | 66.7 | 12.5 | 0.211 | 10.0 | 0.1250 |"
+    assert [line for line in table.splitlines() if line.startswith("| ")][2:] == [one, none, both]
 
 
 def test_a_bar_in_a_cell_does_not_open_a_column() -> None:

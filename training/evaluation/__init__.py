@@ -16,17 +16,20 @@ from training.evaluation.metrics import (
 )
 from training.evaluation.provenance import Provenance, collect_provenance
 from training.evaluation.ranks import Ranks, rank_targets, realistic_rank
+from training.evaluation.reliability import Bin, Reliability, measure_reliability
 from training.evaluation.report import markdown
 from training.evaluation.results import Evaluation, RelationResult
 from training.evaluation.summary import by_relation, compare, summarise
 
 __all__ = [
+    "Bin",
     "Evaluation",
     "FrequencyPrior",
     "Interval",
     "Provenance",
     "Ranks",
     "RelationResult",
+    "Reliability",
     "by_relation",
     "collect_provenance",
     "compare",
@@ -35,6 +38,7 @@ __all__ = [
     "markdown",
     "mean_interval",
     "mean_reciprocal_rank",
+    "measure_reliability",
     "mismatched_assignment",
     "paired_interval",
     "per_fact",

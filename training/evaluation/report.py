@@ -4,12 +4,21 @@ from collections.abc import Iterable, Sequence
 
 from training.evaluation.bootstrap import RESAMPLES, Interval
 from training.evaluation.metrics import KS, MRR, Average
+from training.evaluation.reliability import Reliability
 from training.evaluation.results import Evaluation
 from training.evaluation.summary import BOOTSTRAP_SEED, Row, by_relation, summarise
 
 _TITLES: tuple[tuple[str, Average], ...] = (
     ("Mean over relations", "per_relation"),
     ("Mean over facts", "per_fact"),
+)
+
+_CALIBRATION_NOTE = (
+    "Of the first words that a mask ranks for each subject, what was learned from left out: how "
+    "many are known to be true, and how well the probabilities say so that were fitted on other "
+    "facts. `likely` are those from the threshold; recall is of all facts of the subjects; ECE is "
+    "the expected calibration error over ten bins of equally many. What a knowledge base does not "
+    "list counts as false, so that true shares, precision and probabilities are all too low."
 )
 
 
@@ -40,6 +49,8 @@ def markdown(
     ]
     table = markdown_table(["relation", "system", "facts", *heads], rows)
     sections.append(f"## Each relation\n\n{table}")
+    if evaluation.calibration:
+        sections.append(_calibration_section(evaluation.calibration))
     origin = "\n".join(f"- {what}: {value}" for what, value in evaluation.provenance.rows())
     sections.append(
         f"In brackets: 95 % percentile bootstrap intervals over facts ({resamples:,} resamples "
@@ -54,6 +65,42 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
     )
+
+
+def _calibration_section(parts: Sequence[Reliability]) -> str:
+    heads = ["relation", "subjects", "facts", "candidates", "true, %", "likely from, %", "likely"]
+    heads += ["precision, %", "recall, %", "F1", "ECE, %", "Brier"]
+    rows = [
+        _calibration_row(part.relation, f"{100 * part.threshold:.1f}", [part]) for part in parts
+    ]
+    if len(parts) > 1:
+        rows.append(_calibration_row("all", "", parts))
+    return f"## Calibration\n\n{markdown_table(heads, rows)}\n\n{_CALIBRATION_NOTE}"
+
+
+def _calibration_row(name: str, threshold: str, parts: Sequence[Reliability]) -> list[str]:
+    """One line, the candidates of `parts` taken together."""
+    facts = sum(part.facts for part in parts)
+    accepted = sum(part.accepted for part in parts)
+    found = sum(part.found for part in parts)
+    candidates = sum(part.candidates for part in parts)
+    true = sum(part.candidates * part.base_rate for part in parts)
+    error = sum(part.candidates * part.expected_calibration_error for part in parts)
+    brier = sum(part.candidates * part.brier for part in parts)
+    return [
+        name,
+        f"{sum(part.subjects for part in parts):,}",
+        f"{facts:,}",
+        f"{candidates:,}",
+        f"{100 * true / candidates:.1f}",
+        threshold,
+        f"{accepted:,}",
+        f"{100 * found / accepted:.1f}" if accepted else "",
+        f"{100 * found / facts:.1f}" if facts else "",
+        f"{2 * found / (accepted + facts):.3f}" if found else "0.000",
+        f"{100 * error / candidates:.1f}",
+        f"{brier / candidates:.4f}",
+    ]
 
 
 def _head(metric: str) -> str:

@@ -12,6 +12,7 @@ from training.evaluation.json_fields import field, list_of
 from training.evaluation.metrics import KS, Values, fact_values
 from training.evaluation.provenance import Provenance
 from training.evaluation.ranks import Ranks
+from training.evaluation.reliability import Reliability
 
 FORMAT = "relata-evaluation/1"
 
@@ -49,15 +50,17 @@ class RelationResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Results of systems by relations.
+    """Results of systems by relations, and how well the probabilities of calibrated masks hold.
 
     Raises:
-        ValueError: no results, one given twice, or systems that saw different facts of a relation
-            (their numbers must not stand in one table).
+        ValueError: no results, one given twice, systems that saw different facts of a relation
+            (their numbers must not stand in one table), or a calibration of a relation that is
+            there twice or has no results.
     """
 
     results: tuple[RelationResult, ...]
     provenance: Provenance
+    calibration: tuple[Reliability, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.results:
@@ -72,6 +75,12 @@ class Evaluation:
             if first.facts != result.facts:
                 raise ValueError(
                     f"{first.system} and {result.system} saw different facts of {result.relation}"
+                )
+        calibrated = [part.relation for part in self.calibration]
+        for relation in calibrated:
+            if calibrated.count(relation) > 1 or relation not in first_on:
+                raise ValueError(
+                    f"the calibration of {relation} is there twice, or it has no results"
                 )
 
     @property
@@ -116,12 +125,13 @@ class Evaluation:
                 }
                 for result in self.results
             ],
+            "calibration": [part.to_record() for part in self.calibration],
         }
         return json.dumps(content, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Evaluation":
-        """Return the evaluation that `to_json` wrote.
+        """Return the evaluation that `to_json` wrote, now or before there were calibrations.
 
         Raises:
             DataError: not such a text; it says what is wrong where.
@@ -140,8 +150,9 @@ class Evaluation:
             _result_of(record, facts) for record in list_of(content.get("results"), dict, "results")
         )
         provenance = Provenance.from_record(field(content, "provenance", dict))
+        calibration = list_of(content.get("calibration", []), dict, "calibration")
         try:
-            return cls(results, provenance)
+            return cls(results, provenance, tuple(map(Reliability.from_record, calibration)))
         except ValueError as error:
             raise DataError(str(error)) from error
 
