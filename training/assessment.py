@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from masks import RelationMask, check_fits
 from plm import BaseModel, object_token_id
@@ -24,7 +23,7 @@ from training.evaluation import (
     random_keep,
     rank_targets,
 )
-from training.learning import LowerStates, layers_with, prompts_of, ranks_of
+from training.learning import LowerStates, layers_under, prompts_of, ranks_of
 
 UNMASKED = "unmasked"
 MASKED = "masked"
@@ -105,18 +104,13 @@ def _result(
     check_fits(mask, base.digest, base.shapes(first, last))
     facts = _of(what.test, relation)
     prompts = prompts_of(base, facts, [what.templates[relation].evaluation])
-    weights = {name: _masked(base.weight(name), bits) for name, bits in keep.items()}
     ranks = ranks_of(
         base,
         LowerStates(base, prompts.encoded, first),
         prompts.targets,
-        layers_with(base, first, last, weights),
+        layers_under(base, (first, last), keep),
     )
     return RelationResult(relation, system, facts, ranks)
-
-
-def _masked(weight: Tensor, keep: NDArray[np.bool_]) -> Tensor:
-    return weight * torch.from_numpy(keep).to(weight.device)
 
 
 def _prior_results(

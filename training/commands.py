@@ -1,48 +1,39 @@
-"""Bodies of `relata train`, `relata evaluate` and `relata adapt`."""
+"""Bodies of `relata train`, `relata calibrate`, `relata evaluate` and `relata adapt`."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from masks import MaskError, MaskPack, RelationMask
-from plm import PlmError, load_base
+from plm import BaseModel, PlmError, load_base
 from training.adapt import AdaptConfig, AdaptError, adapt
 from training.adapt.run import Report
 from training.assessment import Assessed, assess
+from training.calibration import Fit, calibrate_pack, measure_masks
+from training.console import console, fit_line, progress_bar, show_event, show_facts
 from training.data import (
     DataError,
     Format,
     RelationTemplates,
     Split,
+    Triple,
     load_split,
     load_templates,
+    split_by_fact,
 )
 from training.evaluation import Evaluation, collect_provenance, markdown
-from training.facts import Facts, read_facts
+from training.facts import read_facts
 from training.learning import LearnConfig
 from training.learning import preset as preset_of
 from training.run import Event, Plan, RunError, evaluate_run, train, write_report
 
 # Errors that are the user's to mend.
 MISTAKES: tuple[type[Exception], ...] = (AdaptError, DataError, MaskError, PlmError, RunError)
-_SHOWN_PROBLEMS = 5
-_console = Console()
 
 
 def train_command(
@@ -72,26 +63,71 @@ def train_command(
     wordings = load_templates() | (load_templates(templates) if templates else {})
     model = load_base(base)
     facts = read_facts(model, data, wordings, format=format, relations=relations)
-    _show_facts(facts, out)
+    show_facts(facts, out)
     more = None
     if further:
         chosen = sorted({fact.relation for fact in facts.triples})
         more = read_facts(model, further, wordings, relations=chosen, phrases=True)
-        _show_facts(more, out, "further-")
+        show_facts(more, out, "further-")
     plan = Plan(facts, more, wordings, config, seed, name or out.resolve().name)
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("learning", total=None)
 
         def tell(event: Event) -> None:
-            _show_event(progress, task, event)
+            show_event(progress, task, event)
 
         pack = train(model, plan, out, tell=tell)
-    with _console.status("assessing on the test facts") as status:
+    with console.status("assessing on the test facts") as status:
         evaluation = evaluate_run(
             model, plan, out, tell=lambda relation: status.update(f"assessing {relation}")
         )
-    _console.print(Markdown(markdown(evaluation)))
-    _console.print(f"{len(pack.relations)} masks in {pack.folder}; the report is {out}/report.md")
+    console.print(Markdown(markdown(evaluation)))
+    console.print(f"{len(pack.relations)} masks in {pack.folder}; the report is {out}/report.md")
+
+
+def calibrate_command(
+    *,
+    pack: Path,
+    base: str | None,
+    split: Path | None = None,
+    data: Sequence[Path] = (),
+    further: Sequence[Path] = (),
+    relations: Sequence[str] = (),
+    format: Format = "auto",
+    seed: int = 0,
+    threads: int | None = None,
+) -> None:
+    """Fit the calibrations of a pack's masks, and write them into the pack.
+
+    The facts are those that the masks were learned from: a split, or the files and the seed.
+
+    Raises:
+        DataError: not exactly one of `split` and `data`, unusable files, or other facts than the
+            masks were learned from.
+        MaskError, BaseModelError: the pack or the base cannot be loaded, or they do not fit.
+    """
+    if (split is None) == (not data):
+        raise DataError("give either --split (of the run) or --data (split again with --seed)")
+    _use_threads(threads)
+    opened = MaskPack.open(pack)
+    chosen = sorted(set(relations)) or list(opened.relations)
+    wordings = _pack_wordings({relation: opened.load(relation) for relation in chosen})
+    model = load_base(base or opened.base_model)
+    if split is not None:
+        parts = load_split(split)
+    else:
+        facts = read_facts(model, data, wordings, format=format, relations=chosen)
+        show_facts(facts, None)
+        parts = split_by_fact(facts.triples, seed=seed)
+    more = _further_facts(model, further, wordings, chosen)
+
+    def tell(relation: str, fit: Fit) -> None:
+        console.print(f"{relation}: {fit_line(fit)}", markup=False)
+
+    calibrated = calibrate_pack(model, pack, parts, more, relations=chosen, tell=tell)
+    masks = [calibrated.load(relation) for relation in chosen]
+    count = sum(mask.metadata.calibration is not None for mask in masks)
+    console.print(f"{count} of {len(chosen)} masks in {pack} are calibrated")
 
 
 def evaluate_command(
@@ -101,6 +137,7 @@ def evaluate_command(
     split: Path | None = None,
     data: Sequence[Path] = (),
     prior_data: Sequence[Path] = (),
+    further: Sequence[Path] = (),
     templates: Path | None = None,
     out: Path | None = None,
     format: Format = "auto",
@@ -109,12 +146,17 @@ def evaluate_command(
 ) -> None:
     """Assess a pack on the test part of a split, or on every fact of some files.
 
+    With a split the probabilities of calibrated masks are held against the test facts too;
+    `further` must then be what the masks were learned with.
+
     Raises:
         DataError: not exactly one of `split` and `data`, or the files hold nothing usable.
         MaskError, BaseModelError: the pack or the base cannot be loaded, or they do not fit.
     """
     if (split is None) == (not data):
         raise DataError("give either --split (its test facts are asked) or --data (all are)")
+    if further and split is None:
+        raise DataError("--further goes with --split: it says what the masks were learned with")
     _use_threads(threads)
     opened = MaskPack.open(pack)
     model = load_base(base or opened.base_model)
@@ -125,15 +167,19 @@ def evaluate_command(
         digest = parts.digest
     else:
         facts = read_facts(model, data, wordings, format=format)
-        _show_facts(facts, None)
+        show_facts(facts, None)
         known = read_facts(model, prior_data, wordings, format=format).triples if prior_data else ()
         digest, parts = facts.digest, Split(known, (), facts.triples)
     provenance = collect_provenance(
         seed=seed, data_digest=digest, split_digest=parts.digest, base_digest=model.digest
     )
     what = Assessed(parts.test, parts.train, wordings, masks)
-    with _console.status("assessing") as status:
+    with console.status("assessing") as status:
         evaluation = assess(model, what, provenance, seed=seed, report=status.update)
+        if split is not None:
+            more = _further_facts(model, further, wordings, sorted(masks))
+            calibration = measure_masks(model, masks, parts, more, tell=console.print)
+            evaluation = replace(evaluation, calibration=calibration)
     _show_evaluation(evaluation, out)
 
 
@@ -156,7 +202,7 @@ def adapt_command(
     """
     _use_threads(threads)
     config = _adapt_config(settings, changes or {})
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("reading text", total=config.token_budget)
 
         def tell(report: Report) -> None:
@@ -167,7 +213,7 @@ def adapt_command(
                 progress.console.print(f"{report.tokens:,} word pieces: {_line(report)}")
 
         last = adapt(source, text, out, config, report=tell)
-    _console.print(f"{_line(last)}; the model is {out / 'model'}")
+    console.print(f"{_line(last)}; the model is {out / 'model'}")
 
 
 def _learn_config(name: str, changes: Mapping[str, int | float | None]) -> LearnConfig:
@@ -203,6 +249,17 @@ def _line(report: Report) -> str:
     return text
 
 
+def _further_facts(
+    base: BaseModel,
+    paths: Sequence[Path],
+    wordings: Mapping[str, RelationTemplates],
+    relations: Sequence[str],
+) -> tuple[Triple, ...]:
+    if not paths:
+        return ()
+    return read_facts(base, paths, wordings, relations=relations, phrases=True).triples
+
+
 def _pack_wordings(masks: Mapping[str, RelationMask]) -> dict[str, RelationTemplates]:
     """A pack knows its wordings: the first template serves and evaluates."""
     return {
@@ -215,71 +272,13 @@ def _pack_wordings(masks: Mapping[str, RelationMask]) -> dict[str, RelationTempl
     }
 
 
-def _show_facts(facts: Facts, out: Path | None, prefix: str = "") -> None:
-    """Print what was read and passed over; every passed-over line goes into a file of `out`."""
-    for summary in facts.summaries:
-        _console.print(summary)
-    problems = [f"{line.source} line {line.number}: {line.reason}" for line in facts.bad_lines] + [
-        f"<{item.triple.subject}, {item.triple.relation}, {item.triple.object}>: {item.reason}"
-        for item in facts.rejected
-    ]
-    if not problems:
-        return
-    for problem in problems[:_SHOWN_PROBLEMS]:
-        _console.print(f"  passed over: {problem}", style="yellow", markup=False)
-    rest = len(problems) - _SHOWN_PROBLEMS
-    where = ""
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        path = out / f"{prefix}passed-over.txt"
-        path.write_text("\n".join(problems) + "\n", encoding="utf-8")
-        where = f" (all in {path})"
-    if rest > 0:
-        _console.print(f"  and {rest:,} more{where}", style="yellow")
-
-
-def _show_event(progress: Progress, task: TaskID, event: Event) -> None:
-    place = f"{event.relation} ({event.index + 1} of {event.relations})"
-    if event.resumed:
-        progress.console.print(f"{place}: already learned, resumed past it")
-    elif event.progress is not None:
-        now = event.progress
-        progress.update(
-            task,
-            total=event.relations,
-            completed=event.index + now.step / now.steps,
-            description=f"{place} loss {now.loss:.2f}, validation MRR {now.validation_mrr:.3f}",
-        )
-    elif event.learned is not None:
-        metrics = event.learned.validation
-        progress.console.print(
-            f"{place}: validation MRR {metrics['mrr']:.3f} "
-            f"(unmasked {metrics['unmasked_mrr']:.3f}), "
-            f"chosen at step {event.learned.step} of {event.learned.steps}"
-        )
-        progress.update(task, total=event.relations, completed=event.index + 1)
-
-
 def _show_evaluation(evaluation: Evaluation, out: Path | None) -> None:
-    _console.print(Markdown(markdown(evaluation)))
+    console.print(Markdown(markdown(evaluation)))
     if out is not None:
         write_report(evaluation, out)
-        _console.print(f"the report is {out}/report.md")
+        console.print(f"the report is {out}/report.md")
 
 
 def _use_threads(threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=_console,
-    ) as progress:
-        yield progress

@@ -112,13 +112,24 @@ def add_to_train(split: Split, further: Iterable[Triple]) -> Split:
     Nothing near a held-out fact gets in either: a further fact is left out when it differs from a
     validation or test fact of its relation by function words or plural endings only.
     """
-    held_out = {_stem(triple) for triple in (*split.validation, *split.test)}
     train = {triple.key: triple for triple in split.train}
-    for triple in further:
-        if _stem(triple) not in held_out:
-            train.setdefault(triple.key, triple)
+    for triple in unlike(further, (*split.validation, *split.test)):
+        train.setdefault(triple.key, triple)
     ordered = tuple(sorted(train.values(), key=lambda triple: triple.key))
     return Split(ordered, split.validation, split.test)
+
+
+def parts_to_learn(split: Split, relation: str, further: Iterable[Triple]) -> tuple[Split, ...]:
+    """What a relation's mask may be learned from: its facts, and these with further ones added."""
+    alone = split.of_relation(relation)
+    more = [triple for triple in further if triple.relation == relation]
+    return (alone, add_to_train(alone, more)) if more else (alone,)
+
+
+def unlike(facts: Iterable[Triple], others: Iterable[Triple]) -> list[Triple]:
+    """The facts that differ from each of the others by more than function words and plurals."""
+    stems = {_stem(triple) for triple in others}
+    return [triple for triple in facts if _stem(triple) not in stems]
 
 
 _FUNCTION_WORDS = frozenset({"a", "an", "the", "to", "your", "some", "be", "get"})

@@ -4,23 +4,23 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from masks import MANIFEST_NAME, MaskPack, RelationMask, add_to_pack, write_pack
 from plm import BaseModel
 from training.assessment import Assessed, assess
+from training.calibration import Fit, calibrate, measure_masks
 from training.data import (
     RelationTemplates,
     Split,
-    Triple,
     load_split,
     save_split,
     split_by_fact,
 )
 from training.evaluation import Evaluation, collect_provenance, markdown
-from training.facts import Facts, add_to_train
+from training.facts import Facts, parts_to_learn
 from training.learning import LearnConfig, LearnedMask, LearnProgress, learn_mask
 
 PACK = "pack"
@@ -64,6 +64,7 @@ class Event:
     relations: int
     progress: LearnProgress | None = None
     learned: LearnedMask | None = None
+    fit: Fit | None = None
     resumed: bool = False
 
 
@@ -95,17 +96,19 @@ def train(
         def progress(value: LearnProgress, relation: str = relation, index: int = index) -> None:
             tell(Event(relation, index, len(relations), progress=value))
 
-        alone = split.of_relation(relation)
-        learned, part = _learn(base, plan, alone, further, progress)
+        parts = parts_to_learn(split, relation, further)
+        learned, part = _learn(base, plan, parts, progress)
         sources = (
-            [plan.facts] if part is alone or plan.further is None else [plan.facts, plan.further]
+            [plan.facts] if part is parts[0] or plan.further is None else [plan.facts, plan.further]
         )
         mask = _mask_of(base, plan, part, sources, learned)
+        fit = calibrate(base, mask, part, further)
+        mask = mask.with_calibration(fit.calibration)
         if (folder / MANIFEST_NAME).exists():
             add_to_pack(folder, mask)
         else:
             write_pack(folder, [mask], name=plan.pack_name)
-        tell(Event(relation, index, len(relations), learned=learned))
+        tell(Event(relation, index, len(relations), learned=learned, fit=fit))
     return MaskPack.open(folder)
 
 
@@ -116,7 +119,10 @@ def evaluate_run(
     *,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
-    """Assess the run's masks on its test facts, which nothing was chosen on; write the report."""
+    """Assess the run's masks on its test facts, which nothing was chosen on; write the report.
+
+    Ranks and, for masks that are calibrated, how well their probabilities hold.
+    """
     split = load_split(out / SPLIT)
     provenance = collect_provenance(
         seed=plan.seed,
@@ -130,7 +136,11 @@ def evaluate_run(
         templates=plan.templates,
         masks=MaskPack.open(out / PACK).load_all(),
     )
-    evaluation = assess(base, what, provenance, seed=plan.seed, report=tell)
+    further = () if plan.further is None else plan.further.triples
+    evaluation = replace(
+        assess(base, what, provenance, seed=plan.seed, report=tell),
+        calibration=measure_masks(base, what.masks, split, further),
+    )
     write_report(evaluation, out)
     # The report travels with the masks it is about.
     for suffix in (".json", ".md"):
@@ -148,25 +158,21 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
 def _learn(
     base: BaseModel,
     plan: Plan,
-    split: Split,
-    further: Sequence[Triple],
+    parts: Sequence[Split],
     report: Callable[[LearnProgress], None],
 ) -> tuple[LearnedMask, Split]:
-    """The mask of one relation, and the facts it was learned from.
+    """The mask of one relation, and which of the parts it was learned from.
 
     With further facts the mask is learned with and without them, and validation chooses: facts of
     another source help most relations and harm those that it words differently.
     """
-    relation = split.train[0].relation
-    candidates = [split]
-    if of_relation := [fact for fact in further if fact.relation == relation]:
-        candidates.append(add_to_train(split, of_relation))
+    wordings = plan.templates[parts[0].train[0].relation]
     learned = [
-        learn_mask(base, part, plan.templates[relation], plan.config, seed=plan.seed, report=report)
-        for part in candidates
+        learn_mask(base, part, wordings, plan.config, seed=plan.seed, report=report)
+        for part in parts
     ]
     best = max(range(len(learned)), key=lambda index: learned[index].validation["mrr"])
-    return learned[best], candidates[best]
+    return learned[best], parts[best]
 
 
 def _check_settings(path: Path, base: BaseModel, plan: Plan) -> None:

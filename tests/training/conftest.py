@@ -94,6 +94,14 @@ def templates() -> dict[str, RelationTemplates]:
 
 
 @pytest.fixture(scope="session")
+def many_triples() -> tuple[Triple, ...]:
+    """112 facts of IsA: enough of them are held out to calibrate on."""
+    kinds = [(word, "animal") for word in ANIMALS] + [(word, "tool") for word in TOOLS]
+    looks = ("", "big ", "small ", "red ", "big red ", "small red ", "one ")
+    return tuple(Triple(look + word, "IsA", kind) for look in looks for word, kind in kinds)
+
+
+@pytest.fixture(scope="session")
 def triples() -> tuple[Triple, ...]:
     """16 facts of IsA and 16 of AtLocation."""
     animals = [Triple(word, "IsA", "animal") for word in ANIMALS]

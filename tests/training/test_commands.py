@@ -1,4 +1,4 @@
-"""`relata train`, `evaluate` and `adapt` as a user calls them, on relations of the user's own."""
+"""`relata train`, `calibrate`, `evaluate` and `adapt`, on relations of a user's own."""
 
 import json
 import subprocess
@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import relata
-from masks import MaskPack
-from training.data import Triple
+from masks import MaskPack, UnknownRelationError, add_to_pack
+from training.data import DataError, Triple
 
 TEMPLATES = {
     "BelongsTo": {"evaluation": "a [X] is one [Y] .", "training": ["the [X] is a [Y] ."]},
@@ -65,6 +65,58 @@ def test_two_relations_of_ones_own_from_spreadsheet_to_report(own: Path, base_fo
     assert len(json.loads((own / "third" / "report.json").read_text())["facts"]["LivesIn"]) == 16
 
 
+def test_a_pack_gets_the_calibration_back_that_train_gave_it(
+    many_triples: tuple[Triple, ...], base_folder: Path, tmp_path: Path
+) -> None:
+    rows = [f"{fact.subject},BelongsTo,{fact.object}\n" for fact in many_triples]
+    (tmp_path / "own.csv").write_text("subject,relation,object\n" + "".join(rows))
+    (tmp_path / "templates.json").write_text(json.dumps(TEMPLATES))
+    (tmp_path / "more.csv").write_text(
+        "subject,relation,object\na big cow,BelongsTo,an animal\nbee,BelongsTo,tool\n"
+    )
+    data = ("--data", tmp_path / "own.csv")
+    further, base = ("--further", tmp_path / "more.csv"), ("--base", base_folder)
+    learning = ("--templates", tmp_path / "templates.json", "--epochs", "2", "--batch-size", "8")
+    done = run("train", *data, *further, *base, *learning, "--out", tmp_path / "run", "--seed", "3")
+    assert done.exit_code == 0, done.output
+    assert "likely true from" in done.output
+    folder = tmp_path / "run" / "pack"
+    made = MaskPack.open(folder).load("BelongsTo")
+    assert made.metadata.calibration is not None
+
+    given = ("--pack", folder, *base, *further)
+    for facts in ((*data, "--seed", "3"), ("--split", tmp_path / "run" / "split.jsonl")):
+        add_to_pack(folder, made.with_calibration(None))
+        again = run("calibrate", *given, *facts)
+        assert again.exit_code == 0, again.output
+        assert "1 of 1 masks" in again.output
+        assert MaskPack.open(folder).load("BelongsTo") == made
+        assert MaskPack.open(folder).verify() == []
+
+    evaluated = run(
+        *("evaluate", *given, "--split", tmp_path / "run" / "split.jsonl"),
+        *("--out", tmp_path / "again"),
+    )
+    assert evaluated.exit_code == 0, evaluated.output
+    reports = [
+        json.loads((tmp_path / place / "report.json").read_text())["calibration"]
+        for place in ("run", "again")
+    ]
+    assert reports[0] == reports[1]
+    assert reports[0][0]["relation"] == "BelongsTo"
+
+    shown = run("masks", "show", "BelongsTo", "--pack", folder)
+    assert "P(true) = sigmoid(" in shown.output
+    assert "likely true from" in shown.output
+
+    other_seed = run("calibrate", *given, *data, "--seed", "4")
+    assert isinstance(other_seed.exception, DataError)
+    assert "learned from other facts" in str(other_seed.exception)
+    unknown = run("calibrate", *given, *data, "--relation", "Belongs")
+    assert isinstance(unknown.exception, UnknownRelationError)
+    assert MaskPack.open(folder).load("BelongsTo") == made
+
+
 def test_adapt_reports_and_leaves_a_model(encoder_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("the dog is a big animal .\n" * 40)
@@ -87,6 +139,10 @@ def test_adapt_reports_and_leaves_a_model(encoder_folder: Path, tmp_path: Path) 
         (["train", "--data", "none.tsv", "--out", "out", "--epochs", "0"], "epochs"),
         (["evaluate", "--pack", "none"], "--split"),
         (["evaluate", "--pack", "none", "--split", "x"], "none"),
+        (["evaluate", "--pack", "x", "--data", "x", "--further", "y"], "--further goes with"),
+        (["calibrate", "--pack", "none"], "either --split"),
+        (["calibrate", "--pack", "none", "--split", "x", "--data", "y"], "either --split"),
+        (["calibrate", "--pack", "none", "--split", "x"], "none"),
         (["adapt", "none", "--text", ".", "--out", "out", "--token-budget", "0"], "token_budget"),
     ],
 )

@@ -14,6 +14,7 @@ from training.assessment import (
     RANDOM_SAME,
     UNMASKED,
 )
+from training.calibration import calibrate, measure
 from training.data import DataError, RelationTemplates, Triple, load_split, split_by_fact
 from training.evaluation import Evaluation
 from training.facts import add_to_train, askable, read_facts
@@ -60,6 +61,35 @@ def test_facts_become_a_pack_of_masks_and_a_report(
     stored = (tmp_path / "run" / PACK / f"{REPORT}.json").read_text()
     assert Evaluation.from_json(stored) == evaluation
     assert "masked" in (tmp_path / "run" / f"{REPORT}.md").read_text()
+
+
+def test_masks_are_calibrated_as_they_are_made(
+    base: plm.BaseModel,
+    many_triples: tuple[Triple, ...],
+    triples: tuple[Triple, ...],
+    templates: dict[str, RelationTemplates],
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "facts.tsv"
+    few = [fact for fact in triples if fact.relation == "AtLocation"]
+    rows = [f"{fact.subject}\t{fact.relation}\t{fact.object}\n" for fact in (*many_triples, *few)]
+    path.write_text("subject\trelation\tobject\n" + "".join(rows))
+    plan = Plan(read_facts(base, [path], templates), None, templates, CONFIG, 0, "tiny")
+    events: list[Event] = []
+    pack = train(base, plan, tmp_path / "run", tell=events.append)
+    fits = {event.relation: event.fit for event in events if event.fit is not None}
+    split = load_split(tmp_path / "run" / SPLIT)
+    mask = pack.load("IsA")
+    assert fits["IsA"] == calibrate(base, mask, split.of_relation("IsA"))
+    assert mask.metadata.calibration == fits["IsA"].calibration is not None
+    # Three validation facts are no ground to stand on, and the run says so.
+    assert pack.load("AtLocation").metadata.calibration is None
+    assert "candidates are known to be true" in (fits["AtLocation"].reason or "")
+    evaluation = evaluate_run(base, plan, tmp_path / "run")
+    assert evaluation.calibration == (measure(base, mask, split.of_relation("IsA")),)
+    stored = (tmp_path / "run" / PACK / f"{REPORT}.json").read_text()
+    assert Evaluation.from_json(stored) == evaluation
+    assert "## Calibration" in (tmp_path / "run" / f"{REPORT}.md").read_text()
 
 
 def test_masked_ranks_are_those_of_the_served_model(

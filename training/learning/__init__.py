@@ -4,9 +4,9 @@
 """
 
 from training.learning.config import PRESETS, LearnConfig, preset
-from training.learning.layers import layers_with
+from training.learning.layers import layers_under, layers_with
 from training.learning.learner import LearnedMask, LearnProgress, learn_mask
-from training.learning.scoring import ranks_of
+from training.learning.scoring import logits_by_pass, ranks_of
 from training.learning.states import LowerStates, prompts_of
 
 __all__ = [
@@ -15,8 +15,10 @@ __all__ = [
     "LearnProgress",
     "LearnedMask",
     "LowerStates",
+    "layers_under",
     "layers_with",
     "learn_mask",
+    "logits_by_pass",
     "preset",
     "prompts_of",
     "ranks_of",

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from plm import BaseModel, LayerWeights, Role, maskable_weights
@@ -21,3 +24,14 @@ def layers_with(
         base.layers[number - 1].with_weights(roles.get(number, {}))
         for number in range(first, base.layer_count + 1)
     ]
+
+
+def layers_under(
+    base: BaseModel, layers: tuple[int, int], keep: Mapping[str, NDArray[np.bool_]]
+) -> list[LayerWeights]:
+    """`layers_with` for a finished mask of `layers`: (out, in) bool by name, True = keep."""
+    weights = {
+        name: base.weight(name) * torch.from_numpy(bits).to(base.device)
+        for name, bits in keep.items()
+    }
+    return layers_with(base, *layers, weights)

@@ -23,7 +23,10 @@ def ranks_of(
     base: BaseModel, states: LowerStates, targets: Tensor, layers: Sequence[LayerWeights]
 ) -> Ranks:
     """The ranks (N,) of the targets (N,) over the whole vocabulary, in the prompts' order."""
-    parts = list(_ranks_by_pass(base, states, targets, layers))
+    parts = [
+        (indices, rank_targets(logits, targets[indices]))
+        for indices, logits in logits_by_pass(base, states, layers)
+    ]
     order = torch.cat([indices for indices, _ in parts]).argsort().numpy()
     return Ranks(
         *(
@@ -34,9 +37,12 @@ def ranks_of(
 
 
 @torch.inference_mode()
-def _ranks_by_pass(
-    base: BaseModel, states: LowerStates, targets: Tensor, layers: Sequence[LayerWeights]
-) -> Iterator[tuple[Tensor, Ranks]]:
+def logits_by_pass(
+    base: BaseModel, states: LowerStates, layers: Sequence[LayerWeights]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Indices (B,) of prompts and their logits (B, V), float32, until all prompts have been run.
+
+    Prompts of similar length share a pass.
+    """
     for indices in states.lengths.argsort(stable=True).split(_PROMPTS_A_PASS):
-        logits = logits_of(base, states.batch(indices), layers).float()
-        yield indices, rank_targets(logits, targets[indices])
+        yield indices, logits_of(base, states.batch(indices), layers).float()

@@ -1,0 +1,97 @@
+"""What the commands of training print: what was read, how learning goes, what was fitted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from training.calibration import Fit
+from training.facts import Facts
+from training.run import Event
+
+console = Console()
+_SHOWN_PROBLEMS = 5
+
+
+def show_facts(facts: Facts, out: Path | None, prefix: str = "") -> None:
+    """Print what was read and passed over; every passed-over line goes into a file of `out`."""
+    for summary in facts.summaries:
+        console.print(summary)
+    problems = [f"{line.source} line {line.number}: {line.reason}" for line in facts.bad_lines] + [
+        f"<{item.triple.subject}, {item.triple.relation}, {item.triple.object}>: {item.reason}"
+        for item in facts.rejected
+    ]
+    if not problems:
+        return
+    for problem in problems[:_SHOWN_PROBLEMS]:
+        console.print(f"  passed over: {problem}", style="yellow", markup=False)
+    rest = len(problems) - _SHOWN_PROBLEMS
+    where = ""
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / f"{prefix}passed-over.txt"
+        path.write_text("\n".join(problems) + "\n", encoding="utf-8")
+        where = f" (all in {path})"
+    if rest > 0:
+        console.print(f"  and {rest:,} more{where}", style="yellow")
+
+
+def show_event(progress: Progress, task: TaskID, event: Event) -> None:
+    """Move the bar, and print a line on each relation that is done."""
+    place = f"{event.relation} ({event.index + 1} of {event.relations})"
+    if event.resumed:
+        progress.console.print(f"{place}: already learned, resumed past it")
+    elif event.progress is not None:
+        now = event.progress
+        progress.update(
+            task,
+            total=event.relations,
+            completed=event.index + now.step / now.steps,
+            description=f"{place} loss {now.loss:.2f}, validation MRR {now.validation_mrr:.3f}",
+        )
+    elif event.learned is not None:
+        metrics = event.learned.validation
+        progress.console.print(
+            f"{place}: validation MRR {metrics['mrr']:.3f} "
+            f"(unmasked {metrics['unmasked_mrr']:.3f}), "
+            f"chosen at step {event.learned.step} of {event.learned.steps}"
+        )
+        if event.fit is not None:
+            progress.console.print(f"  {fit_line(event.fit)}")
+        progress.update(task, total=event.relations, completed=event.index + 1)
+
+
+def fit_line(fit: Fit) -> str:
+    """A line on a mask's calibration, or on why there is none."""
+    found = fit.calibration
+    if found is None:
+        return f"not calibrated: {fit.reason}"
+    return (
+        f"calibrated: slope {found.slope:.2f}, intercept {found.intercept:+.2f}, likely true from "
+        f"{found.threshold:.1%}: precision {found.precision:.1%}, recall {found.recall:.1%}, "
+        f"F1 {found.f1:.3f} on validation facts"
+    )
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar with the count of what is done and the time it takes."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        yield progress
