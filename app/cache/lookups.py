@@ -1,0 +1,135 @@
+"""Lookups in Redis: what is asked while one MGET is under way goes into the next one."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import InvalidResponse
+
+# Keys of one MGET, and those of one caller at a time, so that a caller with thousands of them
+# does not hold up the others.
+_KEYS_AT_ONCE = 512
+_SHARE = 64
+
+
+@dataclass(eq=False)
+class _Lookup:
+    """What one caller waits for: `taken` of its keys are under way, `left` not answered."""
+
+    keys: Sequence[bytes]
+    done: "asyncio.Future[None]"
+    left: int
+    taken: int = 0
+    found: dict[bytes, object] = field(default_factory=dict)
+
+    def finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+class Lookups:
+    """Lookups over one connection, which belongs to `run` alone.
+
+    A caller who gives up therefore breaks nothing, and no reply can reach another's question.
+
+    Args:
+        client: with one connection.
+        prefix: stands before each key.
+        timeout: seconds that a caller waits at most.
+    """
+
+    def __init__(self, client: Redis, *, prefix: bytes, timeout: float) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._timeout = timeout
+        self._waiting: deque[_Lookup] = deque()
+        self._some = asyncio.Event()
+        self._overdue = asyncio.Event()
+        self._answered = 0.0
+
+    async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, object]:
+        """What Redis has under the keys, as far as it said so in time."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        lookup = _Lookup(keys, loop.create_future(), len(keys))
+        self._waiting.append(lookup)
+        self._some.set()
+        try:
+            await asyncio.wait([lookup.done], timeout=self._timeout)
+        finally:
+            lookup.taken = len(keys)
+        # Where others were answered meanwhile it was only too much to look up.
+        if not lookup.done.done() and self._answered < started:
+            self._overdue.set()
+        return lookup.found
+
+    async def run(self) -> None:
+        """Look up whatever is asked, until something fails.
+
+        Raises:
+            Exception: whatever went wrong; all who wait go away with what they have.
+        """
+        under_way: list[tuple[_Lookup, Sequence[bytes]]] = []
+        try:
+            while True:
+                await self._some.wait()
+                under_way = self._take()
+                if under_way:
+                    await self._look_up(under_way)
+        finally:
+            for lookup in (*self._waiting, *(lookup for lookup, _ in under_way)):
+                lookup.finish()
+
+    async def watch(self) -> None:
+        """Wait until a caller waited in vain.
+
+        Raises:
+            TimeoutError: one did.
+        """
+        await self._overdue.wait()
+        raise TimeoutError(f"no answer within {self._timeout:g} s")
+
+    def _take(self) -> list[tuple[_Lookup, Sequence[bytes]]]:
+        taken = []
+        room = _KEYS_AT_ONCE
+        while self._waiting and room:
+            lookup = self._waiting.popleft()
+            part = lookup.keys[lookup.taken : lookup.taken + min(_SHARE, room)]
+            if part:
+                taken.append((lookup, part))
+                lookup.taken += len(part)
+                room -= len(part)
+            if lookup.taken < len(lookup.keys):
+                self._waiting.append(lookup)
+        if not self._waiting:
+            self._some.clear()
+        return taken
+
+    async def _look_up(self, parts: Sequence[tuple[_Lookup, Sequence[bytes]]]) -> None:
+        values = iter(
+            await mget(self._client, [self._prefix + key for _, part in parts for key in part])
+        )
+        self._answered = asyncio.get_running_loop().time()
+        for lookup, part in parts:
+            lookup.found.update(
+                (key, value) for key, value in zip(part, values, strict=False) if value is not None
+            )
+            lookup.left -= len(part)
+            if not lookup.left:
+                lookup.finish()
+
+
+async def mget(client: Redis, keys: Sequence[bytes]) -> list[Any]:
+    """The values of keys, None where there is none.
+
+    Raises:
+        InvalidResponse: the reply is not one value for each key.
+        Exception: whatever the client raises.
+    """
+    values = await client.mget(keys)
+    if not isinstance(values, list) or len(values) != len(keys):
+        raise InvalidResponse("the reply to MGET is not one value for each key")
+    return values
