@@ -16,6 +16,13 @@ from plm.architectures import (
     maskable_weights,
 )
 from plm.base import BaseModel, Head
+from plm.candidates import (
+    MAX_OBJECT_TOKENS,
+    Candidates,
+    TokenGroup,
+    candidate_probes,
+    candidate_scores,
+)
 from plm.cloze import EncodedBatch, EncodedPrompt, Template, collate, encode_prompt
 from plm.completion import Completion, Query, Ranking, check_wanted, complete, ranking
 from plm.digest import weights_digest
@@ -27,22 +34,25 @@ from plm.linear import AnyLinear, Linear, MaskedLinear
 from plm.loading import embedded_bases, load_base
 from plm.mask_cache import CacheStats, MaskCache
 from plm.masked import MaskedLayers, masked_layers, materialise
-from plm.objects import answer_token_ids, object_text, object_token_id
+from plm.objects import answer_token_ids, object_text, object_token_id, tokenise_objects
 from plm.packing import PackedRows, pack_rows
 from plm.probe import Probe, Reading, TokenScores, TopTokens
 from plm.readout import top_tokens
 from plm.rows import EncodedRow
 from plm.states import attention_bias, lower_states, run_layers, upper_rows
+from plm.text import collapse_spaces, forbidden_character
 
 __all__ = [
     "ARCHITECTURES",
     "DEFAULT_CACHE_BYTES",
+    "MAX_OBJECT_TOKENS",
     "ROLES",
     "AnyLinear",
     "Architecture",
     "BaseModel",
     "BaseModelError",
     "CacheStats",
+    "Candidates",
     "Completion",
     "EncodedBatch",
     "EncodedPrompt",
@@ -71,17 +81,22 @@ __all__ = [
     "Slots",
     "Template",
     "TemplateError",
+    "TokenGroup",
     "TokenScores",
     "TopTokens",
     "answer_token_ids",
     "architecture_of",
     "attention_bias",
+    "candidate_probes",
+    "candidate_scores",
     "check_wanted",
+    "collapse_spaces",
     "collate",
     "complete",
     "default_layer_range",
     "embedded_bases",
     "encode_prompt",
+    "forbidden_character",
     "load_base",
     "lower_states",
     "maskable_names",
@@ -93,6 +108,7 @@ __all__ = [
     "pack_rows",
     "ranking",
     "run_layers",
+    "tokenise_objects",
     "top_tokens",
     "transformer_layer",
     "upper_rows",

@@ -1,6 +1,7 @@
-"""Objects of a relation: words that are exactly one token of the base's vocabulary."""
+"""Objects of a relation as tokens: words of exactly one, and phrases of several."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from plm.base import BaseModel
 from plm.errors import BaseModelError, ObjectError
+from plm.text import collapse_spaces, forbidden_character
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -48,10 +50,9 @@ def object_token_id(base: BaseModel, word: str) -> int:
             to the vocabulary, or is a special token.
     """
     text = word.strip()
-    if not text or not _encodable(text):
+    if not text or forbidden_character(text):
         raise ObjectError(f"object {word!r:.80} is no word")
-    lead = " " if word_token_kind(base.name, base.tokenizer) == "byte_bpe" else ""
-    encoding = base.tokenizer.backend_tokenizer.encode(lead + text, add_special_tokens=False)
+    encoding = base.tokenizer.backend_tokenizer.encode(_lead(base) + text, add_special_tokens=False)
     ids: list[int] = encoding.ids
     if len(ids) != 1:
         pieces = ", ".join(encoding.tokens[:16]) or "none"
@@ -64,6 +65,31 @@ def object_token_id(base: BaseModel, word: str) -> int:
     if ids[0] in base.tokenizer.all_special_ids:
         raise ObjectError(f"object {text!r:.80} is a special token of {base.name}")
     return ids[0]
+
+
+def tokenise_objects(
+    base: BaseModel, texts: Sequence[str], *, most: int
+) -> list[tuple[int, ...] | ObjectError]:
+    """The tokens of objects, words and phrases, in the middle of a sentence, all in one call.
+
+    White space is trimmed and collapsed. With byte-level BPE the first token is the one with the
+    leading space. In place of an object that cannot be asked for stands the error that says why:
+    it is blank, holds a control character, a special token or what the vocabulary does not know,
+    or is more than `most` tokens.
+    """
+    lead = _lead(base)
+    special = frozenset(base.tokenizer.all_special_ids)
+    written = [collapse_spaces(text) for text in texts]
+    faults = [_no_text(text, given) for text, given in zip(written, texts, strict=True)]
+    encodings = base.tokenizer.backend_tokenizer.encode_batch_fast(
+        [lead + text for text, fault in zip(written, faults, strict=True) if fault is None],
+        add_special_tokens=False,
+    )
+    ids_of = (encoding.ids for encoding in encodings)
+    return [
+        fault or _checked(base, text, next(ids_of), special, most)
+        for text, fault in zip(written, faults, strict=True)
+    ]
 
 
 def object_text(base: BaseModel, token_id: int) -> str:
@@ -109,6 +135,30 @@ def _is_word(text: str) -> bool:
     return "\ufffd" not in text and any(character.isalnum() for character in text)
 
 
-def _encodable(text: str) -> bool:
-    # A lone surrogate, which JSON can spell, is no character and cannot be tokenised.
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def _lead(base: BaseModel) -> str:
+    """What stands before a word that begins neither the sentence nor goes on with another."""
+    return " " if word_token_kind(base.name, base.tokenizer) == "byte_bpe" else ""
+
+
+def _no_text(text: str, given: str) -> ObjectError | None:
+    if bad := forbidden_character(given):
+        return ObjectError(f"object {given!r:.80} holds {bad}; write plain text")
+    return None if text else ObjectError("an object is blank; name a thing, e.g. 'linen'")
+
+
+def _checked(
+    base: BaseModel, text: str, ids: list[int], special: frozenset[int], most: int
+) -> tuple[int, ...] | ObjectError:
+    if not ids:
+        return ObjectError(f"no character of object {text!r:.80} is known to {base.name}")
+    if len(ids) > most:
+        return ObjectError(
+            f"object {text!r:.80} is {len(ids)} tokens of {base.name}; it may be at most {most}"
+        )
+    if special.isdisjoint(ids):
+        return tuple(ids)
+    if base.tokenizer.unk_token_id in ids:
+        return ObjectError(
+            f"object {text!r:.80} is not, or not all of it, in the vocabulary of {base.name}"
+        )
+    return ObjectError(f"object {text!r:.80} holds a special token of {base.name}")
