@@ -1,6 +1,7 @@
 """What the service refuses, without HTTP; `app.problems` says how each looks to a client."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 
 class AppError(Exception):
@@ -72,6 +73,17 @@ class TooManyItemsError(AppError):
         self.limit = limit
 
 
+class TooManyCandidatesError(AppError):
+    """More candidates to be ranked by one request than are allowed."""
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(
+            f"the request has {count} candidates ranked, over all its queries; at most {limit} go "
+            f"into one. Give fewer or send several requests"
+        )
+        self.limit = limit
+
+
 class TooManyRowsError(AppError):
     """A request that needs more rows of the model than are allowed."""
 
@@ -137,6 +149,24 @@ class RefusedRelationError(AppError):
         self.relation = relation
         self.reason = reason
         self.known = known
+
+
+class UnknownKnowledgeError(AppError):
+    """A knowledge base that is not loaded.
+
+    Attributes:
+        known: the names of those that are, in their order.
+        nearest: the one spelled most like it (case ignored), or None.
+    """
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        by_folded = {one.casefold(): one for one in known}
+        matches = get_close_matches(name.casefold(), by_folded, n=1)
+        self.known = known
+        self.nearest = by_folded[matches[0]] if matches else None
+        hint = f"; did you mean {self.nearest!r}?" if self.nearest else ""
+        none = "" if known else "; none is loaded (RELATA_KNOWLEDGE)"
+        super().__init__(f"there is no knowledge base {name!r:.160}{hint}{none}")
 
 
 class OverloadedError(AppError):

@@ -31,10 +31,12 @@ from app.errors import (
     RefusedRelationError,
     RequestError,
     TimeoutHeaderError,
+    TooManyCandidatesError,
     TooManyItemsError,
     TooManyQuestionsError,
     TooManyRowsError,
     UnauthorizedError,
+    UnknownKnowledgeError,
     WordError,
 )
 from app.json_text import encode_json
@@ -71,6 +73,7 @@ class ProblemType:
 
 INVALID_JSON = ProblemType("invalid-json", 400, "The body is not valid JSON")
 UNKNOWN_RELATION = ProblemType("unknown-relation", 404, "Unknown relation")
+UNKNOWN_KNOWLEDGE = ProblemType("unknown-knowledge", 404, "Unknown knowledge base")
 REFUSED_RELATION = ProblemType("refused-relation", 404, "The relation's mask file was refused")
 NOT_FOUND = ProblemType("not-found", 404, "There is nothing here")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "Method not allowed")
@@ -83,6 +86,7 @@ INVALID_WORD = ProblemType("invalid-word", 422, "A word is not one token")
 INVALID_COMBINE = ProblemType("invalid-combine", 422, "The masks cannot be combined so")
 TOO_MANY_QUESTIONS = ProblemType("too-many-queries", 422, "Too many queries")
 TOO_MANY_ITEMS = ProblemType("too-many-completions", 422, "Too many completions")
+TOO_MANY_CANDIDATES = ProblemType("too-many-candidates", 422, "Too many candidates")
 TOO_MANY_ROWS = ProblemType("too-many-rows", 422, "Too many sentences for the model")
 INVALID_MASK_FILE = ProblemType("invalid-mask-file", 422, "The mask file cannot be served")
 INVALID_TIMEOUT = ProblemType("invalid-timeout", 400, "X-Request-Timeout is not valid")
@@ -100,6 +104,7 @@ PROBLEM_TYPES = (
     UNAUTHORIZED,
     FORBIDDEN,
     UNKNOWN_RELATION,
+    UNKNOWN_KNOWLEDGE,
     REFUSED_RELATION,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
@@ -112,6 +117,7 @@ PROBLEM_TYPES = (
     INVALID_COMBINE,
     TOO_MANY_QUESTIONS,
     TOO_MANY_ITEMS,
+    TOO_MANY_CANDIDATES,
     TOO_MANY_ROWS,
     INVALID_MASK_FILE,
     OVERLOADED,
@@ -126,12 +132,14 @@ _KINDS: tuple[tuple[type[Exception], ProblemType], ...] = (
     # The first that fits counts: the particular ones before the general one.
     (UnknownRelationError, UNKNOWN_RELATION),
     (RefusedRelationError, REFUSED_RELATION),
+    (UnknownKnowledgeError, UNKNOWN_KNOWLEDGE),
     (PromptRefusedError, INVALID_PROMPT),
     (WordError, INVALID_WORD),
     (CombineError, INVALID_COMBINE),
     (RequestError, INVALID_REQUEST),
     (TooManyQuestionsError, TOO_MANY_QUESTIONS),
     (TooManyItemsError, TOO_MANY_ITEMS),
+    (TooManyCandidatesError, TOO_MANY_CANDIDATES),
     (TooManyRowsError, TOO_MANY_ROWS),
     (MaskRefusedError, INVALID_MASK_FILE),
     (MaskNotKeptError, MASK_NOT_KEPT),

@@ -28,6 +28,8 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 CacheMode = Literal["auto", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+_SHORTEST_KEY = 16
+
 
 def shipped_packs() -> tuple[Path, ...]:
     """The mask packs that come with the package: one, or none in a checkout without it."""
@@ -38,13 +40,13 @@ def shipped_packs() -> tuple[Path, ...]:
     return (folder,) if folder.is_dir() else ()
 
 
-def _split_folders(value: object) -> object:
+def _split_paths(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
 
-Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_folders)]
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_paths)]
 
 
 def _check_redis_url(url: SecretStr) -> SecretStr:
@@ -56,6 +58,29 @@ def _check_redis_url(url: SecretStr) -> SecretStr:
 
 
 RedisUrl = Annotated[SecretStr, AfterValidator(_check_redis_url)]
+
+
+def _split_keys(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if len(text) < _SHORTEST_KEY:
+        raise PydanticCustomError(
+            "key_length",
+            "a key has at least {shortest} characters, and one has {count}",
+            {"shortest": _SHORTEST_KEY, "count": len(text)},
+        )
+    if not all("!" <= character <= "~" and character != "," for character in text):
+        raise PydanticCustomError(
+            "key_characters", "a key has letters, digits and ASCII punctuation, no space or comma"
+        )
+    return key
+
+
+Key = Annotated[SecretStr, AfterValidator(_check_key)]
+Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_split_keys)]
 
 
 class Settings(BaseSettings):
@@ -74,9 +99,27 @@ class Settings(BaseSettings):
         min_length=1,
         description="name of an embedded base, folder or hub id of a masked LM",
     )
-    packs: Folders = Field(
+    packs: Paths = Field(
         default_factory=shipped_packs,
         description="folders of mask packs, separated by commas (default: the packs shipped)",
+    )
+    knowledge: Paths = Field(
+        default=(),
+        description="files of known facts, .tsv, .csv or .jsonl, separated by commas (default: "
+        "none)",
+    )
+    uploads: Path | None = Field(
+        None,
+        description="folder that uploaded masks are kept in (default: in memory alone)",
+    )
+    watch_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=86_400,
+        description="seconds between looks at the folders of masks, 0 to look at the start alone",
+    )
+    max_mask_bytes: ByteSize = Field(
+        ByteSize(64 * 2**20), ge=1024, description="largest mask file, at least 1KiB, e.g. 64MiB"
     )
     host: str = Field(
         "127.0.0.1", min_length=1, description="address to listen on, 0.0.0.0 for all"
@@ -101,6 +144,11 @@ class Settings(BaseSettings):
     max_queries: PositiveInt = Field(256, description="most queries of one request, at least 1")
     max_completions: PositiveInt = Field(
         100_000, description="most completions that one request may ask for, at least 1"
+    )
+    max_candidates: PositiveInt = Field(
+        10_000_000,
+        description="most candidates that one request may have ranked, over all its queries, at "
+        "least 1",
     )
     token_budget: PositiveInt = Field(1024, description="tokens of one forward pass, at least 1")
     max_rows: PositiveInt = Field(
@@ -145,11 +193,31 @@ class Settings(BaseSettings):
     redis_timeout: PositiveFloat = Field(
         0.05, le=10, description="most seconds that a request waits for Redis, above 0, at most 10"
     )
+    api_key: Keys | None = Field(
+        None,
+        description="keys that questions are answered for, separated by commas, each at least "
+        f"{_SHORTEST_KEY} characters without spaces (default: everybody is answered)",
+    )
+    admin_key: Key | None = Field(
+        None,
+        description="key for changing masks, good for questions too, at least "
+        f"{_SHORTEST_KEY} characters without spaces (default: nobody may change them)",
+    )
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
 
     def public(self) -> dict[str, Any]:
         """The settings as JSON values, secrets hidden."""
         return self.model_dump(mode="json")
+
+    @model_validator(mode="after")
+    def _admin_key_is_another(self) -> Self:
+        if self.admin_key is not None and self.admin_key in (self.api_key or ()):
+            raise PydanticCustomError(
+                "admin_key",
+                "{prefix}ADMIN_KEY is one of {prefix}API_KEY; whoever may ask could change masks",
+                {"prefix": PREFIX},
+            )
+        return self
 
     @model_validator(mode="after")
     def _queries_fit_the_queue(self) -> Self:
