@@ -129,6 +129,7 @@ def test_the_shipped_report_is_readable() -> None:
     folder = Path(__file__).parents[2] / "masks" / "packs" / "conceptnet"
     shipped = Evaluation.from_json((folder / "report.json").read_text(encoding="utf-8"))
     assert len(shipped.relations) == 16
+    assert {part.relation for part in shipped.calibration} == {*shipped.relations} - {"NotDesires"}
 
 
 def test_a_calibration_is_of_one_relation_with_results() -> None:
