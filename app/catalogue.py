@@ -1,47 +1,52 @@
-"""The masks that are served: read from packs, checked against the base, found by relation."""
+"""The masks of one moment, found by relation; `app.changes` makes the next moment's."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
-from app.errors import RefusedRelationError, StartupError
+from app.errors import RefusedRelationError
 from masks import (
     Combine,
-    MaskError,
-    MaskFileError,
-    MaskPack,
     PackedMask,
     RelationMask,
     UnknownRelationError,
-    check_fits,
     combine_masks,
 )
-from plm import BaseModel
-
-logger = logging.getLogger(__name__)
 
 # Combined masks kept packed, at one bit a weight; making one takes milliseconds.
 _COMBINATIONS = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServedMask:
     """A mask and the file it came from.
 
     Attributes:
-        mask: the mask.
+        mask: the mask; its arrays are views of `data`.
         pack: name of its pack.
         file: name of its file in the pack's folder.
-        byte_size: bytes of that file.
+        data: the bytes of that file.
+        sha256: SHA-256 of them, 64 hexadecimal digits.
     """
 
     mask: RelationMask
     pack: str
     file: str
-    byte_size: int
+    data: bytes = field(repr=False)
+    sha256: str
+
+    @classmethod
+    def of(cls, mask: RelationMask, data: bytes, pack: str) -> Self:
+        """A mask that was read from `data`, a file of a pack."""
+        return cls(mask, pack, f"{mask.relation}.safetensors", data, sha256(data).hexdigest())
+
+    @property
+    def byte_size(self) -> int:
+        """Bytes of the file."""
+        return len(self.data)
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,34 @@ class RefusedFile:
         pack: name of its pack.
         file: name of the file in the pack's folder.
         reason: why it was refused.
+        folder: of the pack, for the log; None where there is none.
     """
 
     relation: str | None
     pack: str
     file: str
     reason: str
+    folder: Path | None = None
+
+    @property
+    def path(self) -> str:
+        """Where the file is, for the log."""
+        return str(self.folder / self.file) if self.folder else f"{self.pack}/{self.file}"
+
+
+@dataclass(frozen=True)
+class ListedPack:
+    """A pack that masks come from.
+
+    Attributes:
+        name: its name.
+        base_model: name of its base, for people.
+        relations: how many it lists.
+    """
+
+    name: str
+    base_model: str
+    relations: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,38 +93,19 @@ class Catalogue:
     """All masks of one base, by relation; never changed, so that a request sees one state.
 
     Attributes:
-        packs: the packs, in the order given.
+        packs: where they come from.
         served: masks by relation, in order of name.
-        refused: files that are not served, in order of pack and file.
+        refused: files that are not served. Of a relation that is served too, it is a newer file
+            than the one in service.
     """
 
-    packs: tuple[MaskPack, ...]
-    served: dict[str, ServedMask]
+    packs: tuple[ListedPack, ...]
+    served: Mapping[str, ServedMask]
     refused: tuple[RefusedFile, ...]
     _combined: "_Combiner" = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_combined", _Combiner(self.served))
-
-    @classmethod
-    def load(cls, packs: Sequence[MaskPack], base: BaseModel) -> Self:
-        """Read every mask of the packs. A file that is refused is logged and left out."""
-        shapes = base.shapes(1, base.layer_count)
-        served: dict[str, ServedMask] = {}
-        refused: list[RefusedFile] = []
-        for pack in packs:
-            for relation in pack.relations:
-                file = pack.manifest.entries[relation].file
-                try:
-                    mask = pack.load(relation)
-                    check_fits(mask, base.digest, shapes)
-                except MaskError as error:
-                    refused.append(_refuse(pack, relation, file, error))
-                else:
-                    size = (pack.folder / file).stat().st_size
-                    served[relation] = ServedMask(mask, pack.name, file, size)
-            refused.extend(_unlisted(pack))
-        return cls(tuple(packs), dict(sorted(served.items())), tuple(refused))
 
     @property
     def relations(self) -> tuple[str, ...]:
@@ -134,7 +142,7 @@ class Catalogue:
 class _Combiner:
     """Combines masks and keeps the last results; safe to call from several threads."""
 
-    def __init__(self, served: dict[str, ServedMask]) -> None:
+    def __init__(self, served: Mapping[str, ServedMask]) -> None:
         self._served = served
         self._kept = lru_cache(maxsize=_COMBINATIONS)(self._make)
 
@@ -146,42 +154,3 @@ class _Combiner:
 
     def _make(self, relations: tuple[str, ...], combine: Combine) -> PackedMask:
         return combine_masks([self._served[relation].mask for relation in relations], combine)
-
-
-def open_packs(folders: Sequence[Path]) -> tuple[MaskPack, ...]:
-    """Read the manifests.
-
-    Raises:
-        MaskFileError: a folder is no pack, or its manifest is refused.
-        StartupError: two packs define the same relation.
-    """
-    packs = tuple(MaskPack.open(folder) for folder in folders)
-    owners: dict[str, MaskPack] = {}
-    for pack in packs:
-        for relation in pack.relations:
-            if (owner := owners.setdefault(relation, pack)) is not pack:
-                raise StartupError(
-                    f"relation {relation} is in two packs, {owner.folder} and {pack.folder}; "
-                    f"remove it from one, or leave one pack out of RELATA_PACKS"
-                )
-    return packs
-
-
-def _refuse(pack: MaskPack, relation: str | None, file: str, error: MaskError) -> RefusedFile:
-    reason = error.reason if isinstance(error, MaskFileError) else str(error)
-    logger.error("mask file %s is refused: %s", pack.folder / file, reason)
-    return RefusedFile(relation, pack.name, file, reason)
-
-
-def _unlisted(pack: MaskPack) -> list[RefusedFile]:
-    listed = {entry.file for entry in pack.manifest.entries.values()}
-    return [
-        _refuse(
-            pack,
-            None,
-            path.name,
-            MaskFileError(str(path), "the manifest of its pack does not list it"),
-        )
-        for path in sorted(pack.folder.glob("*.safetensors"))
-        if path.name not in listed
-    ]

@@ -11,7 +11,8 @@ from typing import Self, TypeVar
 import torch
 from anyio import CapacityLimiter, to_thread
 
-from app.catalogue import Catalogue, open_packs
+from app.catalogue import Catalogue
+from app.changes import HotMasks, MaskRegister, check_distinct
 from app.errors import (
     AppError,
     FieldFault,
@@ -57,15 +58,17 @@ class Service:
     Attributes:
         settings: what it was set up with.
         engine: the model and its mask sets.
-        catalogue: the masks.
+        masks: the masks, which may change at any time.
+        hot_masks: changes them while the service runs.
         features: the kinds of questions.
         inference: the queue and the passes over the model.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, catalogue: Catalogue) -> None:
+    def __init__(self, settings: Settings, engine: Engine, masks: MaskRegister) -> None:
         self.settings = settings
         self.engine = engine
-        self.catalogue = catalogue
+        self.masks = masks
+        self.hot_masks = HotMasks(settings, masks)
         self.features = Features.of(engine.base, settings)
         self.inference = Inference(engine, settings)
         self._limiter: CapacityLimiter | None = None
@@ -77,9 +80,9 @@ class Service:
         Raises:
             PlmError: the base cannot be loaded.
             MaskFileError: a pack cannot be opened. (A mask file that is refused is not an error.)
-            StartupError: two packs define the same relation.
+            StartupError: two packs define the same relation, or uploads cannot be kept.
         """
-        packs = open_packs(settings.packs)
+        check_distinct(settings.packs)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         # transformers draws a progress bar over the log of every start otherwise.
@@ -90,16 +93,21 @@ class Service:
             device=settings.device,
             dtype=None if settings.dtype == "auto" else getattr(torch, settings.dtype),
         )
-        catalogue = Catalogue.load(packs, base)
+        masks = MaskRegister.load(base, settings.packs, settings.uploads)
         logger.info(
             "loaded %s with %d relations (%d files refused) in %.1f s",
             base,
-            len(catalogue.served),
-            len(catalogue.refused),
+            len(masks.catalogue.served),
+            len(masks.catalogue.refused),
             perf_counter() - started,
         )
         engine = Engine(base, cache_bytes=int(settings.mask_cache_bytes))
-        return cls(settings, engine, catalogue)
+        return cls(settings, engine, masks)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The masks as they are now; whoever needs them twice keeps the one they took."""
+        return self.masks.catalogue
 
     def warm_up(self) -> None:
         """Answer one query, masked if there is a mask, so that the first client does not wait."""
@@ -121,7 +129,8 @@ class Service:
         """
         with self.inference.reserve(1):
             started = perf_counter()
-            task = await self._in_thread(lambda: feature.prepare(body, self.catalogue))
+            catalogue = self.catalogue
+            task = await self._in_thread(lambda: feature.prepare(body, catalogue))
             tokenize = perf_counter() - started
             ((answer,), timing) = await self._follow([task])
         if isinstance(answer, Exception):
@@ -146,7 +155,8 @@ class Service:
             raise TooManyQuestionsError(feature.many, len(bodies), self.settings.max_queries)
         with self.inference.reserve(len(bodies)):
             started = perf_counter()
-            tasks = await self._in_thread(lambda: self._prepare_each(feature, bodies))
+            catalogue = self.catalogue
+            tasks = await self._in_thread(lambda: _prepare_each(feature, bodies, catalogue))
             tokenize = perf_counter() - started
             answers, timing = await self._follow(tasks)
         return answers, Timing(tokenize, timing.queue, timing.infer)
@@ -180,16 +190,6 @@ class Service:
         answers = [step for step in steps if not isinstance(step, Task)]
         return answers, Timing(0.0, queue, infer)
 
-    def _prepare_each(self, feature: Feature, bodies: Sequence[object]) -> list[Task | Exception]:
-        catalogue = self.catalogue
-        tasks: list[Task | Exception] = []
-        for index, body in enumerate(bodies):
-            try:
-                tasks.append(feature.prepare(body, catalogue, (feature.many, index)))
-            except (AppError, UnknownRelationError) as error:
-                tasks.append(error)
-        return tasks
-
     def _check_items(self, tasks: Sequence[Task]) -> None:
         count = sum(task.items for task in tasks)
         if count > self.settings.max_completions:
@@ -199,6 +199,18 @@ class Service:
         if self._limiter is None:
             self._limiter = CapacityLimiter(_PREPARING_THREADS)
         return await to_thread.run_sync(work, limiter=self._limiter)
+
+
+def _prepare_each(
+    feature: Feature, bodies: Sequence[object], catalogue: Catalogue
+) -> list[Task | Exception]:
+    tasks: list[Task | Exception] = []
+    for index, body in enumerate(bodies):
+        try:
+            tasks.append(feature.prepare(body, catalogue, (feature.many, index)))
+        except (AppError, UnknownRelationError) as error:
+            tasks.append(error)
+    return tasks
 
 
 def _advance_each(

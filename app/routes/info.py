@@ -32,7 +32,7 @@ async def info(service: ReadyService) -> Info:
         dtype=str(base.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
         packs=[
-            PackInfo(name=pack.name, base_model=pack.base_model, relations=len(pack.relations))
+            PackInfo(name=pack.name, base_model=pack.base_model, relations=pack.relations)
             for pack in service.catalogue.packs
         ],
         limits=Limits(
