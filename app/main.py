@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from anyio import to_thread
 from fastapi import FastAPI
 
+from app.access import Access, KeyNeeded
 from app.memory import return_freed
 from app.openapi import document
 from app.problems import add_error_handlers
 from app.readiness import Readiness
-from app.routes import ROUTERS
+from app.routes import OPEN_ROUTERS, ROUTERS
 from app.service import Service
 from app.settings import Settings
 from app.tracing import RequestTracing
@@ -43,6 +44,7 @@ def create_app(
                 raise
             on_failure(error)
             return
+        await service.hot_masks.open()
         readiness.service = service
         logger.info("ready")
 
@@ -55,6 +57,7 @@ def create_app(
         with suppress(asyncio.CancelledError, Exception):
             await loading
         if readiness.service is not None:
+            await readiness.service.hot_masks.close()
             await to_thread.run_sync(readiness.service.close)
 
     app = FastAPI(
@@ -66,7 +69,10 @@ def create_app(
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.readiness = readiness
+    app.state.access = Access.of(settings)
     for router in ROUTERS:
+        app.include_router(router, dependencies=[KeyNeeded])
+    for router in OPEN_ROUTERS:
         app.include_router(router)
     add_error_handlers(app)
     app.add_middleware(RequestTracing)

@@ -4,12 +4,14 @@ from fastapi import APIRouter
 
 from app.routes import completion, health, info, masks, relations
 
+# Where there is an API key, these ask for it.
 ROUTERS: tuple[APIRouter, ...] = (
     completion.router,
     relations.router,
     masks.router,
     info.router,
-    health.router,
 )
+# Answered without a key.
+OPEN_ROUTERS: tuple[APIRouter, ...] = (health.router,)
 
-__all__ = ["ROUTERS"]
+__all__ = ["OPEN_ROUTERS", "ROUTERS"]
