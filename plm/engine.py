@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from operator import itemgetter
 
 import torch
@@ -12,7 +12,8 @@ from masks import PackedMask
 from plm.base import BaseModel
 from plm.layers import GroupedLayer, LayerWeights
 from plm.mask_cache import MaskCache
-from plm.masked import MaskedLayers
+from plm.masked import MaskedLayers, masked_layers
+from plm.native import kernel
 from plm.objects import answer_token_ids
 from plm.packing import PackedRows, pack_rows
 from plm.probe import Probe, Reading, TopTokens
@@ -50,9 +51,18 @@ class Engine:
         cache: the materialised mask sets.
     """
 
-    def __init__(self, base: BaseModel, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(
+        self, base: BaseModel, *, cache_bytes: int = DEFAULT_CACHE_BYTES, native: bool = True
+    ) -> None:
+        """Set up an engine; `native` False leaves the native kernel out even where it is built."""
         self.base = base
-        self.cache = MaskCache(base, cache_bytes)
+        self.cache = MaskCache(base, cache_bytes, native=native)
+        self._from_bits = (
+            native
+            and kernel() is not None
+            and base.device.type == "cpu"
+            and base.dtype == torch.float32
+        )
 
     @cached_property
     def words(self) -> Tensor:
@@ -142,17 +152,20 @@ class Engine:
         self, masks: Sequence[PackedMask | None]
     ) -> tuple[list[MaskedLayers | None], list[int]]:
         """The mask sets of sorted masks, and how many rows each has."""
-        sets: list[MaskedLayers | None] = []
+        different: list[PackedMask | None] = []
         counts: list[int] = []
         last: str | None = ""
         for mask in masks:
             digest = None if mask is None else mask.digest
             if digest != last:
-                sets.append(None if mask is None else self.cache.get(mask))
+                different.append(mask)
                 counts.append(0)
             counts[-1] += 1
             last = digest
-        return sets, counts
+        # The kernel applies the bits of many sets for less than their dense weights take to read.
+        make = partial(masked_layers, self.base)
+        get = make if self._from_bits and len(different) > 1 else self.cache.get
+        return [None if mask is None else get(mask) for mask in different], counts
 
     def _layer(
         self,

@@ -1,8 +1,8 @@
 """The one function through which every linear of a transformer layer goes.
 
 It is the seam for native kernels: a call carries the rows of a whole mixed batch, already sorted
-by mask set, and the weights of each set, so a kernel may do all sets in one launch. What is here
-is the reference that such a kernel is compared with.
+by mask set, and the weights of each set, so that a kernel does all sets in one launch
+(`plm.native`). What is here besides is the reference that the kernel is compared with.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from plm.native import kernel
 from plm.unpacking import masked_weight
+
+# Rows of a mask set, in the mean, from which a product of two dense matrices, W * M made first, is
+# faster than the kernel that reads the bits (`benchmarks.mixed_masks`).
+_MANY_ROWS = 192
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +42,12 @@ class MaskedLinear:
     Attributes:
         base: the affine map without a mask.
         bits: uint8 (out, ceil(in / 8)), M packed little-endian.
+        native: whether the native kernel may apply it.
     """
 
     base: Linear
     bits: NDArray[np.uint8]
+    native: bool = True
 
     @property
     def bias(self) -> Tensor | None:
@@ -62,13 +69,15 @@ def linear(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> 
     With a single part it applies to all, and `sizes` is not looked at. Differentiable where all
     parts are `Linear`.
     """
+    if not torch.is_grad_enabled() and (output := _from_bits(states, parts, sizes)) is not None:
+        return output
     if len(parts) == 1:
         return functional.linear(states, parts[0].weight, parts[0].bias)
     blocks = zip(states.split(list(sizes)), parts, strict=True)
     if torch.is_grad_enabled():
         return torch.cat([functional.linear(block, p.weight, p.bias) for block, p in blocks])
+    output = None
     # Each product is written where it belongs: joining them would copy all states once more.
-    output: Tensor | None = None
     start = 0
     for block, part in blocks:
         weight = part.weight
@@ -83,3 +92,19 @@ def linear(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> 
     if output is None:
         raise ValueError("there is nothing to apply")
     return output
+
+
+def _from_bits(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor | None:
+    """The same by the native kernel; None where it is not the one to do it."""
+    bases = {id(part.base if isinstance(part, MaskedLinear) else part): part for part in parts}
+    if len(bases) > 1 or len(states) > _MANY_ROWS * len(parts):
+        return None
+    masked = [part for part in parts if isinstance(part, MaskedLinear)]
+    run = kernel()
+    if run is None or not masked or not all(part.native for part in masked):
+        return None
+    base = masked[0].base
+    if not run.takes(states, base.weight):
+        return None
+    bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
+    return run(states, base.weight, base.bias, bits, [len(states)] if len(parts) == 1 else sizes)

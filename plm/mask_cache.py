@@ -47,11 +47,12 @@ class MaskCache:
         ValueError: the capacity is negative.
     """
 
-    def __init__(self, base: BaseModel, capacity: int) -> None:
+    def __init__(self, base: BaseModel, capacity: int, *, native: bool = True) -> None:
         if capacity < 0:
             raise ValueError(f"a cache holds zero bytes or more, not {capacity}")
         self._base = base
         self._capacity = capacity
+        self._native = native
         self._lock = threading.Lock()
         self._held: OrderedDict[str, MaskedLayers] = OrderedDict()
         self._uses: OrderedDict[str, int] = OrderedDict()
@@ -81,7 +82,9 @@ class MaskCache:
             keep = mask.digest not in self._making and self._worth_keeping(mask.digest, size)
             if keep:
                 self._making.add(mask.digest)
-        return self._make(mask) if keep else masked_layers(self._base, mask)
+        if keep:
+            return self._make(mask)
+        return masked_layers(self._base, mask, native=self._native)
 
     def stats(self) -> CacheStats:
         """The counters now."""

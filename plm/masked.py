@@ -51,10 +51,11 @@ def check_belongs(base: BaseModel, mask: PackedMask) -> None:
         )
 
 
-def masked_layers(base: BaseModel, mask: PackedMask) -> MaskedLayers:
-    """The layers of a mask with W * M made at each use, into memory that all masks share.
+def masked_layers(base: BaseModel, mask: PackedMask, *, native: bool = True) -> MaskedLayers:
+    """The layers of a mask, whose bits meet the weights at each use.
 
-    Takes no memory of its own: thousands of masks cost their bits.
+    Takes no memory of its own: thousands of masks cost their bits. `native` lets the native kernel
+    apply them where it can; elsewhere W * M is made in memory that all masks share.
 
     Raises:
         MaskMismatchError: another base, no matrix, a matrix that this base does not have, or one
@@ -75,7 +76,7 @@ def masked_layers(base: BaseModel, mask: PackedMask) -> MaskedLayers:
                 f"the mask has shape {tuple(shape)} for {name}; {base.name} has "
                 f"{tuple(old.weight.shape)}"
             )
-        masked = MaskedLinear(old, mask.packed[name])
+        masked = MaskedLinear(old, mask.packed[name], native)
         by_layer.setdefault(place.layer, {})[place.role] = masked
     if not by_layer:
         raise MaskMismatchError("the mask covers no matrix")

@@ -125,13 +125,14 @@ def test_lower_layers_run_once_for_all_sets(bert: Tiny, monkeypatch: pytest.Monk
 
 
 def test_threads_get_the_same_answers_while_sets_are_evicted(bert: Tiny) -> None:
-    calm = plm.Engine(bert.base)
+    calm = plm.Engine(bert.base, native=False)
     masks = [bert.combined(seed) for seed in range(4)]
     rows = [prompt.row for prompt in bert.prompts[:2]]
     pairs = [(masks[i], masks[(i + 1) % 4]) for i in range(4)] * 8
     expected = [calm.logits(rows, pair) for pair in pairs]
     # Room for one set only, so that every thread evicts what another is using.
-    crowded = plm.Engine(bert.base, cache_bytes=plm.materialise(bert.base, masks[0]).byte_size)
+    size = plm.materialise(bert.base, masks[0]).byte_size
+    crowded = plm.Engine(bert.base, cache_bytes=size, native=False)
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda pair: crowded.logits(rows, pair), pairs))
     for result, wanted in zip(results, expected, strict=True):

@@ -127,16 +127,20 @@ def test_slots_lie_among_the_tokens(bert: Tiny, slots: tuple[int, ...]) -> None:
         plm.pack_rows(bert.base, [plm.EncodedRow(bert.prompts[0].input_ids, slots)])
 
 
-def test_both_kinds_of_attention_agree() -> None:
+@pytest.mark.parametrize("tokens", [5, 50])
+def test_both_kinds_of_attention_agree(tokens: int) -> None:
     torch.manual_seed(0)
-    query, key, value = torch.randn(2, 3, 8), torch.randn(2, 5, 8), torch.randn(2, 5, 8)
-    bias = torch.zeros(2, 1, 1, 5)
+    query, key, value = (torch.randn(2, n, 8) for n in (3, tokens, tokens))
+    bias = torch.zeros(2, 1, 1, tokens)
     bias[1, ..., 3:] = torch.finfo(torch.float32).min
     for given in (None, bias):
-        with torch.no_grad():
-            fused = attention(query, key, value, given, heads=2)
-        plain = attention(query, key, value, given, heads=2)
-        torch.testing.assert_close(plain, fused, atol=1e-6, rtol=1e-5)
+        heads = [x.view(2, -1, 2, 4).transpose(1, 2) for x in (query, key, value)]
+        fused = torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=given)
+        fused = fused.transpose(1, 2).flatten(2)
+        for grad in (True, False):
+            with torch.set_grad_enabled(grad):
+                ours = attention(query, key, value, given, heads=2)
+            torch.testing.assert_close(ours, fused, atol=1e-6, rtol=1e-5)
 
 
 def test_padding_alone_needs_a_bias(bert: Tiny, mpnet: Tiny) -> None:
