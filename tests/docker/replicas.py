@@ -59,6 +59,16 @@ class Dns:
         return _HEADER.pack(identity, code, 1, len(addresses), 0, 0) + question + records
 
 
+@contextlib.contextmanager
+def serve_names() -> Iterator[Dns]:
+    """A DNS server until the end of the block."""
+    dns = Dns()
+    try:
+        yield dns
+    finally:
+        dns.close()
+
+
 @dataclass
 class Exchange:
     """One request as a replica sees it; `body` reads on as the client sends."""

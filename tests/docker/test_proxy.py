@@ -1,114 +1,66 @@
-"""The proxy's own configuration, run by a real HAProxy in front of stand-in replicas."""
+"""The proxy in front of stand-in replicas that stop, refuse, hang up and vanish."""
 
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.docker.conftest import DOCKER, program
-from tests.docker.replicas import Dns, Exchange, Replica, free_port, replicas
+from tests.docker.haproxy import CONFIGURATION, HAProxy, haproxy_program, run_haproxy, wait_for
+from tests.docker.replicas import Dns, Exchange, Replica, replicas, serve_names
 
-CONFIGURATION = DOCKER / "proxy" / "haproxy.cfg"
 PROBLEM = "application/problem+json"
 QUESTION = {"subject": "linen", "relation": "IsA"}
 
 
 @dataclass
 class Proxy:
-    """A running HAProxy."""
+    """A running HAProxy, and the replicas that it may find."""
 
-    process: subprocess.Popen[bytes]
+    haproxy: HAProxy
     client: httpx.Client
-    monitoring: httpx.Client
-    port: int
     dns: Dns
     replicas: list[Replica]
+
+    @property
+    def port(self) -> int:
+        """Where it takes requests."""
+        return self.haproxy.port
 
     def find(self, *found: Replica) -> None:
         """Let the name stand for these replicas, and wait until the proxy asks just the ready."""
         self.dns.addresses = [replica.address for replica in found]
         ready = sum(replica.ready == 200 for replica in found)
-        wait_for(lambda: self.active() == ready, f"{ready} active replicas")
-
-    def active(self) -> int:
-        """How many replicas the proxy holds for ready."""
-        text = self.monitoring.get("/metrics").text
-        line = next(
-            line
-            for line in text.splitlines()
-            if line.startswith('haproxy_backend_active_servers{proxy="replicas"}')
-        )
-        return int(float(line.split()[-1]))
+        wait_for(lambda: self.haproxy.active() == ready, f"{ready} active replicas")
 
     def ask(self) -> httpx.Response:
         """Ask a question."""
         return self.client.post("/complete", json=QUESTION)
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail(f"not within {seconds} s: {what}")
-
-
-def answers(client: httpx.Client) -> bool:
-    try:
-        return client.get("/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[Proxy]:
-    haproxy = program("haproxy", package="Debian: haproxy")
-    port, monitoring = free_port(), free_port()
-    dns = Dns()
-    with replicas(3) as servers, (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            # As the image's entry point runs it.
-            [haproxy, "-W", "-db", "-f", str(CONFIGURATION)],
-            env={
-                "PATH": os.environ["PATH"],
-                "PROXY_DNS": dns.address,
-                "PROXY_BIND": f"127.0.0.1:{port}",
-                "PROXY_MONITORING_BIND": f"127.0.0.1:{monitoring}",
-                "PROXY_REPLICAS": f"relata.test:{servers[0].port}",
-            },
-            stdout=log,
-            stderr=log,
-        )
-        with (
-            httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
-            httpx.Client(base_url=f"http://127.0.0.1:{monitoring}", trust_env=False) as metrics,
-        ):
-            try:
-                wait_for(lambda: answers(metrics), "the proxy answers")
-                yield Proxy(process, client, metrics, port, dns, servers)
-            finally:
-                dns.close()
-                if process.poll() is None:
-                    process.kill()
-                process.wait(10)
+    with (
+        serve_names() as dns,
+        replicas(3) as servers,
+        run_haproxy(dns, servers[0].port, tmp_path) as haproxy,
+        httpx.Client(base_url=f"http://127.0.0.1:{haproxy.port}", trust_env=False) as client,
+    ):
+        yield Proxy(haproxy, client, dns, servers)
 
 
 def test_the_configuration_is_valid_without_a_warning() -> None:
-    haproxy = program("haproxy", package="Debian: haproxy")
     done = subprocess.run(
-        [haproxy, "-c", "-dW", "-f", str(CONFIGURATION)],
+        [haproxy_program(), "-c", "-dW", "-f", str(CONFIGURATION)],
         capture_output=True,
         text=True,
         check=False,
@@ -332,7 +284,7 @@ def test_a_stop_lets_accepted_requests_finish(proxy: Proxy) -> None:
     asking = threading.Thread(target=lambda: statuses.append(ask_alone(proxy.port)))
     asking.start()
     wait_for(lambda: bool(replica.paths), "the replica is asked")
-    proxy.process.send_signal(signal.SIGUSR1)
+    proxy.haproxy.process.send_signal(signal.SIGUSR1)
 
     def refused() -> bool:
         try:
@@ -342,8 +294,8 @@ def test_a_stop_lets_accepted_requests_finish(proxy: Proxy) -> None:
             return True
 
     wait_for(refused, "new connections are refused")
-    assert proxy.process.poll() is None
+    assert proxy.haproxy.process.poll() is None
     release.set()
     asking.join(20)
     assert statuses == [200]
-    assert proxy.process.wait(20) == 0
+    assert proxy.haproxy.process.wait(20) == 0
