@@ -65,8 +65,7 @@ def overlap(a: PackedMask, b: PackedMask) -> Overlap:
     if a.shapes != b.shapes:
         raise MaskMismatchError("masks over different matrices cannot be compared")
     both = sum(count_kept(bits & b.packed[name]) for name, bits in a.packed.items())
-    either = sum(count_kept(bits | b.packed[name]) for name, bits in a.packed.items())
-    return _overlap(both, either, count_weights(a.shapes))
+    return _overlap(both, _kept(a) + _kept(b) - both, count_weights(a.shapes))
 
 
 def overlap_matrix(masks: Sequence[RelationMask]) -> OverlapMatrix:
@@ -84,6 +83,12 @@ def overlap_matrix(masks: Sequence[RelationMask]) -> OverlapMatrix:
             pair = overlap(a, b)
             values[:, i, j] = values[:, j, i] = (pair.kept, pair.removed, pair.agreement)
     return OverlapMatrix(tuple(mask.relation for mask in masks), *values)
+
+
+def _kept(mask: PackedMask) -> int:
+    # The mask counted them already: its sparsity is exact to far less than one weight.
+    total = count_weights(mask.shapes)
+    return total - round(mask.sparsity * total)
 
 
 def _overlap(both: int, either: int, total: int) -> Overlap:
