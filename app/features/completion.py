@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from app.catalogue import Catalogue
 from app.errors import FieldFault, PromptRefusedError, RequestError
 from app.features.feature import Path
+from app.features.likelihood import calibration_of, judge, not_calibrated, require_calibration
 from app.features.specialise import Specialised, identity, specialise, template_of
 from app.features.words import Words
 from app.schemas.completion import CompletionAnswer, CompletionQuery, CompletionResponse
 from app.validation import parse
+from masks import Calibration
 from plm import (
     BaseModel,
     EncodedPrompt,
@@ -21,6 +24,7 @@ from plm import (
     encode_prompt,
     ranking,
 )
+from plm import Completion as Ranked
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,7 @@ class CompletionTask:
     template: Template
     prompt: EncodedPrompt
     wanted: TopTokens
+    calibration: Calibration | None
 
     @property
     def probes(self) -> Sequence[Probe]:
@@ -47,23 +52,33 @@ class CompletionTask:
 
     def advance(self, readings: Sequence[Reading]) -> CompletionAnswer:
         """The answer that a client gets."""
+        completions = [
+            self._response(completion)
+            for completion in ranking(self.base, self.prompt, readings[0])
+        ]
+        if self.source.likely:
+            # Probabilities rank as log-probabilities do.
+            completions = list(takewhile(lambda one: one.likely, completions))
         return CompletionAnswer(
-            completions=[
-                CompletionResponse(
-                    object=completion.object,
-                    score=completion.score,
-                    log_prob=completion.log_prob,
-                    token_id=completion.token_id,
-                    sequence=completion.sequence,
-                )
-                for completion in ranking(self.base, self.prompt, readings[0])
-            ],
+            completions=completions,
             prompt=self.prompt.text,
             template=self.template.text,
             mask=self.model.applied(),
             base=identity(self.base),
             subject=self.source.subject,
             relation=self.source.relation,
+        )
+
+    def _response(self, completion: Ranked) -> CompletionResponse:
+        probability, likely = judge(self.calibration, completion.log_prob)
+        return CompletionResponse(
+            object=completion.object,
+            score=completion.score,
+            log_prob=completion.log_prob,
+            probability=probability,
+            likely=likely,
+            token_id=completion.token_id,
+            sequence=completion.sequence,
         )
 
 
@@ -100,8 +115,15 @@ class Completion:
                 f"{source.top_k}"
             )
             raise RequestError(_fault(path, "top_k", detail))
+        wanted = self._wanted(source, path)
         return CompletionTask(
-            self._base, source, model, template, prompt, self._wanted(source, path)
+            base=self._base,
+            source=source,
+            model=model,
+            template=template,
+            prompt=prompt,
+            wanted=wanted,
+            calibration=_calibration(source, model, template, path),
         )
 
     def _wanted(self, source: CompletionQuery, path: Path) -> TopTokens:
@@ -119,6 +141,19 @@ class Completion:
                 _fault(path, "filter", "it leaves out every target, so that none is ranked")
             )
         return TopTokens(source.top_k, targets=targets, among_targets=among)
+
+
+def _calibration(
+    source: CompletionQuery, model: Specialised, template: Template, path: Path
+) -> Calibration | None:
+    """What says how likely an object is true, and must where only likely ones are wanted."""
+    if source.normalize == "targets":
+        if source.likely:
+            raise not_calibrated("probabilities are calibrated over the whole vocabulary", path)
+        return None
+    if source.likely:
+        require_calibration(model, template, path)
+    return calibration_of(model, template)
 
 
 def _fault(path: Path, field: str, detail: str) -> tuple[FieldFault, ...]:

@@ -51,6 +51,11 @@ class CompletionQuery(Inbound):
         True,
         description="false asks the unmasked model with the relation's template, to compare.",
     )
+    likely: bool = Field(
+        False,
+        description="true returns only completions that are likely true: from the threshold of "
+        "the relation's calibration.",
+    )
 
 
 class CompletionResponse(Outbound):
@@ -62,6 +67,10 @@ class CompletionResponse(Outbound):
         "asked for."
     )
     log_prob: float = Field(description="Its natural logarithm.")
+    probability: float | None = Field(
+        description="Calibrated probability that the object is true; null without calibration."
+    )
+    likely: bool | None = Field(description="Whether it reaches the threshold.")
     token_id: int = Field(description="The object's token.")
     sequence: str = Field(description="The sentence with the object in its place.")
 
