@@ -17,12 +17,14 @@ from app.errors import (
     AppError,
     FieldFault,
     RequestError,
+    TooManyCandidatesError,
     TooManyItemsError,
     TooManyQuestionsError,
 )
 from app.features import Features
-from app.features.feature import Feature, Task
+from app.features.feature import Feature, RanksCandidates, Task
 from app.inference import Answered, Inference
+from app.knowledge import Knowledge
 from app.schemas.strict import Outbound
 from app.settings import Settings
 from masks import UnknownRelationError
@@ -60,16 +62,20 @@ class Service:
         engine: the model and its mask sets.
         masks: the masks, which may change at any time.
         hot_masks: changes them while the service runs.
+        knowledge: the knowledge bases.
         features: the kinds of questions.
         inference: the queue and the passes over the model.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, masks: MaskRegister) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, masks: MaskRegister, knowledge: Knowledge
+    ) -> None:
         self.settings = settings
         self.engine = engine
         self.masks = masks
         self.hot_masks = HotMasks(settings, masks)
-        self.features = Features.of(engine.base, settings)
+        self.knowledge = knowledge
+        self.features = Features.of(engine.base, settings, knowledge)
         self.inference = Inference(engine, settings)
         self._limiter: CapacityLimiter | None = None
 
@@ -80,9 +86,11 @@ class Service:
         Raises:
             PlmError: the base cannot be loaded.
             MaskFileError: a pack cannot be opened. (A mask file that is refused is not an error.)
-            StartupError: two packs define the same relation, or uploads cannot be kept.
+            StartupError: two packs define the same relation, uploads cannot be kept, or a
+                knowledge base cannot be used.
         """
         check_distinct(settings.packs)
+        knowledge = Knowledge.load(settings.knowledge)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         # transformers draws a progress bar over the log of every start otherwise.
@@ -102,7 +110,7 @@ class Service:
             perf_counter() - started,
         )
         engine = Engine(base, cache_bytes=int(settings.mask_cache_bytes))
-        return cls(settings, engine, masks)
+        return cls(settings, engine, masks, knowledge)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -144,8 +152,8 @@ class Service:
 
         Raises:
             RequestError: there is none.
-            TooManyQuestionsError, TooManyItemsError, TooManyRowsError: they are more, or ask for
-                more, than one request may.
+            TooManyQuestionsError, TooManyItemsError, TooManyCandidatesError, TooManyRowsError:
+                they are more, or ask for more, than one request may.
             OverloadedError: there is no room for all of them.
         """
         if not bodies:
@@ -194,6 +202,9 @@ class Service:
         count = sum(task.items for task in tasks)
         if count > self.settings.max_completions:
             raise TooManyItemsError(count, self.settings.max_completions)
+        count = sum(task.candidates for task in tasks if isinstance(task, RanksCandidates))
+        if count > self.settings.max_candidates:
+            raise TooManyCandidatesError(count, self.settings.max_candidates)
 
     async def _in_thread(self, work: Callable[[], Value]) -> Value:
         if self._limiter is None:

@@ -55,7 +55,7 @@ def _sentence(detail: ErrorDetails, schema: type[BaseModel]) -> str:
             return f"it must be a JSON object, not {_kind(value)}"
         case "string_unicode":
             return "it holds half of a surrogate pair, which is no character; write plain text"
-        case "string_too_long" | "too_short" | "relation":
+        case "string_too_long" | "too_short" | "relation" | "sentence":
             # These say how long the value is; what it is would only fill the answer.
             return re.sub("^(String|List|Value)", "it", detail["msg"])
     wanted = detail["msg"].removeprefix("Input ")

@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from typing import Self
 
+from app.features.candidates import CandidateSets
 from app.features.completion import Completion
 from app.features.feature import Feature, Task
+from app.features.links import Links
+from app.features.paths import Paths
+from app.features.triples import Triples
 from app.features.words import Words
+from app.knowledge import Knowledge
 from app.settings import Settings
 from plm import BaseModel
 
@@ -17,9 +22,18 @@ class Features:
     """The kinds of questions that a service answers."""
 
     completion: Completion
+    links: Links
+    triples: Triples
+    paths: Paths
 
     @classmethod
-    def of(cls, base: BaseModel, settings: Settings) -> Self:
-        """All of them, for a base."""
+    def of(cls, base: BaseModel, settings: Settings, knowledge: Knowledge) -> Self:
+        """All of them, for a base and what is known."""
         words = Words(base)
-        return cls(completion=Completion(base, words))
+        sets = CandidateSets(base)
+        return cls(
+            completion=Completion(base, words),
+            links=Links(base, sets, knowledge),
+            triples=Triples(base),
+            paths=Paths(base, sets),
+        )

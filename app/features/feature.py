@@ -35,6 +35,15 @@ class Task(Protocol):
         """
 
 
+@runtime_checkable
+class RanksCandidates(Protocol):
+    """A task that scores candidates one by one, beside the items that its answer will hold."""
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates it scores, for the limit on a request."""
+
+
 class Feature(Protocol):
     """A kind of question. Holds nothing of any request; called from several threads.
 
@@ -53,3 +62,11 @@ class Feature(Protocol):
             AppError, UnknownRelationError: the question is refused; the error says what is wrong
                 and what would be right.
         """
+
+
+@runtime_checkable
+class Summarising(Protocol):
+    """A kind of question that has something to say of many answers together."""
+
+    def summary(self, answers: Sequence[Outbound | Exception]) -> Outbound | None:
+        """What stands beside the results, field by field; None: nothing does."""

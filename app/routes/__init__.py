@@ -2,12 +2,26 @@
 
 from fastapi import APIRouter
 
-from app.routes import completion, health, info, masks, relations
+from app.routes import (
+    completion,
+    health,
+    info,
+    knowledge,
+    links,
+    masks,
+    paths,
+    relations,
+    triples,
+)
 
 # Where there is an API key, these ask for it.
 ROUTERS: tuple[APIRouter, ...] = (
     completion.router,
+    links.router,
+    triples.router,
+    paths.router,
     relations.router,
+    knowledge.router,
     masks.router,
     info.router,
 )

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from app.body import read_json
 from app.errors import DeadlineError, FieldFault, RequestError, TimeoutHeaderError
-from app.features import Feature
+from app.features.feature import Feature, Summarising
 from app.json_text import encode_json
 from app.problems import (
     BODY_TOO_LARGE,
@@ -112,7 +112,8 @@ async def _answered(
 ) -> tuple[bytes, Timing]:
     if isinstance(body, dict) and feature.many in body:
         answers, timing = await service.ask_many(feature, _questions(body, feature.many))
-        return await to_thread.run_sync(_results, answers, request.state.request_id), timing
+        content = await to_thread.run_sync(_results, feature, answers, request.state.request_id)
+        return content, timing
     answer, timing = await service.ask(feature, body)
     return encode(answer), timing
 
@@ -171,8 +172,11 @@ def encode(answer: Outbound) -> bytes:
     return answer.model_dump_json().encode()
 
 
-def _results(answers: Sequence[Outbound | Exception], request_id: str) -> bytes:
-    return b'{"results":[' + b",".join(_result(one, request_id) for one in answers) + b"]}"
+def _results(feature: Feature, answers: Sequence[Outbound | Exception], request_id: str) -> bytes:
+    results = b'{"results":[' + b",".join(_result(one, request_id) for one in answers) + b"]"
+    summary = feature.summary(answers) if isinstance(feature, Summarising) else None
+    # Its own fields stand beside the results: its opening brace becomes a comma.
+    return results + (b"}" if summary is None else b"," + encode(summary)[1:])
 
 
 def _result(answer: Outbound | Exception, request_id: str) -> bytes:

@@ -39,6 +39,7 @@ async def info(service: ReadyService) -> Info:
             body_bytes=settings.max_body_bytes,
             queries=settings.max_queries,
             completions=settings.max_completions,
+            candidates=settings.max_candidates,
             rows=settings.max_rows,
             relations=MAX_RELATIONS,
             text_characters=MAX_TEXT,

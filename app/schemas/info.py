@@ -34,6 +34,7 @@ class Limits(Outbound):
     body_bytes: int
     queries: int
     completions: int
+    candidates: int = Field(description="Candidates that one request may have ranked.")
     rows: int = Field(description="Sentences run through the model for one request.")
     relations: int = Field(description="Relations that one query may combine.")
     text_characters: int = Field(description="Length of a subject, template or word.")

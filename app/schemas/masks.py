@@ -1,4 +1,4 @@
-"""`GET /masks`."""
+"""`/masks`."""
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ class MaskFile(Outbound):
     pack: str
     file: str
     bytes: int
+    sha256: str = Field(description="Of the file; in quotes, it is the file's ETag.")
     digest: str
     layers: tuple[int, int] = Field(description="First and last masked layer, counted from 1.")
     method: str
@@ -23,6 +24,16 @@ class MaskFile(Outbound):
     data: str = Field(description="Name of its training data.")
     data_digest: str
     tool_version: str
+
+
+class UploadedMask(MaskFile):
+    """A mask file that was uploaded just now."""
+
+    persisted: bool = Field(description="Whether it is in RELATA_UPLOADS, for the next start.")
+    replicated: bool | None = Field(
+        description="Whether Redis has it for the other replicas; false: it will, once Redis "
+        "answers; null: there is none."
+    )
 
 
 class RefusedMaskFile(Outbound):

@@ -17,6 +17,48 @@ class Relation(Outbound):
     digest: str = Field(description="Identity of the masked model.")
 
 
+class CalibrationInfo(Outbound):
+    """From log-probabilities to probabilities of being true, as fitted on validation facts."""
+
+    slope: float
+    intercept: float
+    threshold: float = Field(description="The probability from which an object is likely true.")
+    subjects: int
+    candidates: int
+    facts: int
+    precision: float
+    recall: float
+    f1: float
+    expected_calibration_error: float
+    brier: float
+
+
+class SimilarRelation(Outbound):
+    """A relation whose mask is much like that of another."""
+
+    name: str
+    kept: float = Field(description="Jaccard index of the weights kept.")
+    removed: float = Field(description="Jaccard index of the weights removed.")
+    agreement: float = Field(description="Share of the weights that both decide alike on.")
+
+
+class RelationDetail(Relation):
+    """A relation, its mask in detail, and the relations most like it."""
+
+    method: str
+    layers: tuple[int, int] = Field(description="First and last masked layer, counted from 1.")
+    sparsity_by_layer: dict[int, float]
+    sparsity_by_role: dict[str, float] = Field(
+        description="By kind of matrix: query, key, value and so on."
+    )
+    calibration: CalibrationInfo | None = Field(
+        description="null: nothing says how likely an object is true."
+    )
+    similar: list[SimilarRelation] = Field(
+        description="The ten whose masks keep the most in common with it, the most alike first."
+    )
+
+
 class Relations(Outbound):
     """All relations, in order of name."""
 
