@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from app.errors import RefusedRelationError
+from app.similarity import Alike, Similarities
 from masks import (
     Combine,
     PackedMask,
@@ -103,9 +104,12 @@ class Catalogue:
     served: Mapping[str, ServedMask]
     refused: tuple[RefusedFile, ...]
     _combined: "_Combiner" = field(init=False, repr=False)
+    _similar: Similarities = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        masks = {relation: served.mask for relation, served in self.served.items()}
         object.__setattr__(self, "_combined", _Combiner(self.served))
+        object.__setattr__(self, "_similar", Similarities(masks))
 
     @property
     def relations(self) -> tuple[str, ...]:
@@ -137,6 +141,15 @@ class Catalogue:
         for relation in relations:
             self.find(relation)
         return self._combined(relations, combine)
+
+    def similar(self, relation: str) -> tuple[Alike, ...]:
+        """The relations whose masks are most like that of one; see `Similarities`.
+
+        Raises:
+            RefusedRelationError, UnknownRelationError: as `find` does.
+        """
+        self.find(relation)
+        return self._similar.of(relation)
 
 
 class _Combiner:
