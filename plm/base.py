@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from plm.architectures import Architecture, maskable_names
 from plm.layers import Activation, LayerWeights, Norm
-from plm.linear import Linear
+from plm.linear import Linear, linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -38,16 +37,16 @@ class Head:
 
     def transform(self, rows: Tensor) -> Tensor:
         """What the decoder reads, (N, H), of (N, H) hidden states."""
-        states = functional.linear(rows, self.dense.weight, self.dense.bias)
+        states = linear(rows, [self.dense], [len(rows)])
         return self.norm(self.activation(states))
 
     def logits(self, states: Tensor, token_ids: Tensor | None = None) -> Tensor:
         """Logits (N, V) of transformed (N, H) states, or (N, K) of the (K,) tokens given alone."""
-        weight, bias = self.decoder.weight, self.decoder.bias
+        decoder = self.decoder
         if token_ids is not None:
-            weight = weight[token_ids]
-            bias = None if bias is None else bias[token_ids]
-        return functional.linear(states, weight, bias)
+            bias = decoder.bias
+            decoder = Linear(decoder.weight[token_ids], None if bias is None else bias[token_ids])
+        return linear(states, [decoder], [len(states)])
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -17,9 +17,9 @@ from torch.nn import functional
 from plm.native import kernel
 from plm.unpacking import masked_weight
 
-# Rows of a mask set, in the mean, from which a product of two dense matrices, W * M made first, is
-# faster than the kernel that reads the bits (`benchmarks.mixed_masks`).
-_MANY_ROWS = 192
+# Rows of a mask set, in the mean, from which a product of two dense matrices is no slower than the
+# native kernel: torch packs the weight anew at each call, which many rows repay.
+_MANY_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ def linear(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> 
     With a single part it applies to all, and `sizes` is not looked at. Differentiable where all
     parts are `Linear`.
     """
-    if not torch.is_grad_enabled() and (output := _from_bits(states, parts, sizes)) is not None:
+    if not torch.is_grad_enabled() and (output := _native(states, parts, sizes)) is not None:
         return output
     if len(parts) == 1:
         return functional.linear(states, parts[0].weight, parts[0].bias)
@@ -94,17 +94,15 @@ def linear(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> 
     return output
 
 
-def _from_bits(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor | None:
+def _native(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor | None:
     """The same by the native kernel; None where it is not the one to do it."""
-    bases = {id(part.base if isinstance(part, MaskedLinear) else part): part for part in parts}
-    if len(bases) > 1 or len(states) > _MANY_ROWS * len(parts):
+    if len(states) > _MANY_ROWS * len(parts) or (run := kernel()) is None:
         return None
-    masked = [part for part in parts if isinstance(part, MaskedLinear)]
-    run = kernel()
-    if run is None or not masked or not all(part.native for part in masked):
+    bases = [part.base if isinstance(part, MaskedLinear) else part for part in parts]
+    base = bases[0]
+    if any(other is not base for other in bases) or not run.takes(states, base.weight):
         return None
-    base = masked[0].base
-    if not run.takes(states, base.weight):
+    if not all(part.native for part in parts if isinstance(part, MaskedLinear)):
         return None
     bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
     return run(states, base.weight, base.bias, bits, [len(states)] if len(parts) == 1 else sizes)
