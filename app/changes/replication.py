@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 _CONNECT_SECONDS = 1.0
-# For a reply; a large mask takes a while on a slow network.
-_REPLY_SECONDS = 5.0
 # Between comparisons, if nobody asks for one.
 _COMPARE_SECONDS = 2.0
 # A Redis that failed is left alone for.
@@ -233,7 +231,7 @@ async def _client(address: RedisAddress) -> AsyncIterator[Redis]:
         # The oldest protocol: it needs no greeting.
         protocol=2,
         socket_connect_timeout=_CONNECT_SECONDS,
-        socket_timeout=_REPLY_SECONDS,
+        socket_timeout=None,
         # Who uses it tries again.
         retry=Retry(NoBackoff(), 0),
     )

@@ -11,11 +11,21 @@ Three keys of one base, none of which expires, and a channel:
 The digest in braces keeps the keys in one slot of a cluster.
 """
 
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
 from redis.asyncio import Redis
 
-from app.changes.change import Change
+from app.changes.change import Change, key_of
 from app.changes.stamps import Stamp
 from app.errors import MaskRefusedError
+from masks import check_relation_name
+
+Value = TypeVar("Value")
+
+# A large mask takes a while on a slow network.
+_REPLY_SECONDS = 5.0
 
 # Keys: stamps, files, version. Arguments: key, stamp, file, channel, horizon. A stamp that is there
 # and as late is left, unless it is none or beyond the horizon. The version is the time, so that
@@ -50,10 +60,11 @@ return {stamp, redis.call('HGET', KEYS[2], ARGV[1])}
 class SharedChanges:
     """The changes of one base in Redis.
 
-    Every method raises RedisError or OSError where Redis cannot be asked or does not do it.
+    Every method raises RedisError or OSError where Redis cannot be asked, does not do it, or does
+    not answer in time.
 
     Args:
-        redis: a client, whose replies are bytes.
+        redis: a client whose replies are bytes, without a timeout for them.
         base_digest: the base.
         max_bytes: of a mask file; a larger one is not fetched.
 
@@ -76,17 +87,19 @@ class SharedChanges:
 
     async def version(self) -> bytes | None:
         """What is another one after every change; None: there was no change yet."""
-        return _bytes(await self._redis.get(self._version))
+        return _bytes(await _in_time(self._redis.get(self._version)))
 
     async def stamps(self) -> tuple[dict[str, Stamp], dict[str, str]]:
         """The stamps by relation's key, and what is wrong with those that are none."""
         stamps, wrong = {}, {}
-        for key, text in (await self._redis.hgetall(self._stamps)).items():
+        for key, text in (await _in_time(self._redis.hgetall(self._stamps))).items():
             name = _text(key)
             try:
+                if key_of(check_relation_name(name)) != name:
+                    raise ValueError("a relation's key has no capital letters")
                 stamps[name] = Stamp.parse(_text(text))
             except ValueError as error:
-                wrong[name] = str(error)
+                wrong[name.encode("unicode_escape").decode()[:160]] = str(error)
         return stamps, wrong
 
     async def read(self, key: str) -> tuple[Stamp, bytes]:
@@ -95,7 +108,9 @@ class SharedChanges:
         Raises:
             MaskRefusedError: there is no such entry, or its file is too large.
         """
-        stamp, data = await self._read([self._stamps, self._files], [key, self._max_bytes])
+        stamp, data = await _in_time(
+            self._read([self._stamps, self._files], [key, self._max_bytes])
+        )
         if isinstance(data, int):
             raise MaskRefusedError(
                 f"it has {data} bytes, but RELATA_MAX_MASK_BYTES is {self._max_bytes}"
@@ -110,10 +125,18 @@ class SharedChanges:
     async def write(self, change: Change) -> None:
         """Make a change known, unless a later one for its relation is."""
         data = b"" if change.served is None else change.served.data
-        await self._write(
-            [self._stamps, self._files, self._version],
-            [change.key, change.stamp.text, data, self.channel, Stamp.horizon().text],
+        await _in_time(
+            self._write(
+                [self._stamps, self._files, self._version],
+                [change.key, change.stamp.text, data, self.channel, Stamp.horizon().text],
+            )
         )
+
+
+async def _in_time(reply: Awaitable[Value]) -> Value:
+    # Not by the client's own timeout: with that, a task may miss that it is cancelled.
+    async with asyncio.timeout(_REPLY_SECONDS):
+        return await reply
 
 
 def _bytes(reply: bytes | str | None) -> bytes | None:
