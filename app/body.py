@@ -1,9 +1,13 @@
 """Reads the body of a request: its type and size are checked before it is looked into."""
 
+from collections.abc import Sequence
+
 from starlette.requests import Request
 
 from app.errors import BodyTooLargeError, MediaTypeError
 from app.json_text import decode_json
+
+_JSON = "application/json"
 
 
 async def read_json(request: Request, max_bytes: int) -> object:
@@ -11,11 +15,28 @@ async def read_json(request: Request, max_bytes: int) -> object:
 
     Raises:
         MediaTypeError: the request does not say that it is JSON.
-        BodyTooLargeError: it is larger; with a Content-Length none of it is read, without one
-            reading stops at the limit.
+        BodyTooLargeError: it is larger.
         InvalidJsonError: it is not JSON.
     """
-    _check_media_type(request.headers.get("content-type"))
+    if _media_type(request) != _JSON:
+        raise _wrong_type(request, (_JSON,))
+    return decode_json(await _read(request, max_bytes))
+
+
+async def read_bytes(request: Request, max_bytes: int, media_types: Sequence[str]) -> bytes:
+    """The body as it is, of one of these types; without a Content-Type it may be anything.
+
+    Raises:
+        MediaTypeError: the request says that it is something else.
+        BodyTooLargeError: it is larger.
+    """
+    if _media_type(request) not in ("", *media_types):
+        raise _wrong_type(request, media_types)
+    return await _read(request, max_bytes)
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    """The body; of one that is too large nothing is read with a Content-Length, else no more."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise BodyTooLargeError(max_bytes)
@@ -24,11 +45,14 @@ async def read_json(request: Request, max_bytes: int) -> object:
         if len(body) + len(chunk) > max_bytes:
             raise BodyTooLargeError(max_bytes)
         body += chunk
-    return decode_json(bytes(body))
+    return bytes(body)
 
 
-def _check_media_type(value: str | None) -> None:
-    media_type = (value or "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        given = f"not {value!r:.80}" if value else "but the request has none"
-        raise MediaTypeError(f"the Content-Type must be application/json, {given}")
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _wrong_type(request: Request, right: Sequence[str]) -> MediaTypeError:
+    value = request.headers.get("content-type")
+    given = f"not {value!r:.80}" if value else "but the request has none"
+    return MediaTypeError(f"the Content-Type must be {' or '.join(right)}, {given}")

@@ -39,12 +39,12 @@ def create_app(
     async def load() -> None:
         try:
             service = await to_thread.run_sync(_load, settings, abandon_on_cancel=True)
+            await service.hot_masks.open()
         except Exception as error:
             if on_failure is None:
                 raise
             on_failure(error)
             return
-        await service.hot_masks.open()
         readiness.service = service
         logger.info("ready")
 
