@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from app import server
 from app.settings import PREFIX, Settings
@@ -248,6 +249,38 @@ def test_redis_evicts_answers_only_and_keeps_changes() -> None:
 @pytest.mark.parametrize("name", ["proxy", "redis", "prometheus", "grafana"])
 def test_every_other_service_says_whether_it_is_well(name: str) -> None:
     assert service(name)["healthcheck"]["test"][0] == "CMD"
+
+
+def guide() -> str:
+    return (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+
+
+def test_the_guide_names_every_service_variable_and_alert() -> None:
+    own = {
+        name
+        for name in variables(COMPOSE.read_text(encoding="utf-8"))
+        if not name.startswith(PREFIX)
+    }
+    alerts = {
+        rule["alert"]
+        for group in read_yaml(DOCKER / "prometheus" / "alerts.yml")["groups"]
+        for rule in group["rules"]
+    }
+    for name in (*SERVICES, *own, *alerts):
+        assert f"`{name}`" in guide(), name
+
+
+def test_the_guide_s_override_fits_the_compose_file() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", guide(), re.DOTALL)
+    override = yaml.safe_load(text)["services"]
+    assert set(override) <= set(SERVERS)
+    body = override["server"]
+    assert set(body["environment"]) <= set(service("server")["environment"])
+    mounted = [volume.split(":")[1] for volume in body["volumes"]]
+    assert all(
+        any(value.startswith(f"{path}/") for path in mounted)
+        for value in body["environment"].values()
+    )
 
 
 def yaml_files() -> list[Path]:
