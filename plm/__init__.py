@@ -23,6 +23,16 @@ from plm.candidates import (
     candidate_probes,
     candidate_scores,
 )
+from plm.choices import (
+    NORMALIZATIONS,
+    SCORINGS,
+    ChoicePlan,
+    ChoiceScore,
+    ScoredToken,
+    plan_choices,
+    read_in_passes,
+    score_choices,
+)
 from plm.cloze import EncodedBatch, EncodedPrompt, Template, collate, encode_prompt
 from plm.completion import Completion, Query, Ranking, check_wanted, complete, ranking
 from plm.digest import weights_digest
@@ -36,6 +46,8 @@ from plm.mask_cache import CacheStats, MaskCache
 from plm.masked import MaskedLayers, masked_layers, materialise
 from plm.objects import answer_token_ids, object_text, object_token_id, tokenise_objects
 from plm.packing import PackedRows, pack_rows
+from plm.pair import EncodedText, check_text, encode_texts
+from plm.plausibility import Scored, ScoringPlan, plan_scores
 from plm.probe import Probe, Reading, TokenScores, TopTokens
 from plm.readout import top_tokens
 from plm.rows import EncodedRow
@@ -46,17 +58,22 @@ __all__ = [
     "ARCHITECTURES",
     "DEFAULT_CACHE_BYTES",
     "MAX_OBJECT_TOKENS",
+    "NORMALIZATIONS",
     "ROLES",
+    "SCORINGS",
     "AnyLinear",
     "Architecture",
     "BaseModel",
     "BaseModelError",
     "CacheStats",
     "Candidates",
+    "ChoicePlan",
+    "ChoiceScore",
     "Completion",
     "EncodedBatch",
     "EncodedPrompt",
     "EncodedRow",
+    "EncodedText",
     "Engine",
     "GroupedLayer",
     "Head",
@@ -78,6 +95,9 @@ __all__ = [
     "Ranking",
     "Reading",
     "Role",
+    "Scored",
+    "ScoredToken",
+    "ScoringPlan",
     "Slots",
     "Template",
     "TemplateError",
@@ -89,6 +109,7 @@ __all__ = [
     "attention_bias",
     "candidate_probes",
     "candidate_scores",
+    "check_text",
     "check_wanted",
     "collapse_spaces",
     "collate",
@@ -96,6 +117,7 @@ __all__ = [
     "default_layer_range",
     "embedded_bases",
     "encode_prompt",
+    "encode_texts",
     "forbidden_character",
     "load_base",
     "lower_states",
@@ -106,8 +128,12 @@ __all__ = [
     "object_text",
     "object_token_id",
     "pack_rows",
+    "plan_choices",
+    "plan_scores",
     "ranking",
+    "read_in_passes",
     "run_layers",
+    "score_choices",
     "tokenise_objects",
     "top_tokens",
     "transformer_layer",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from app.features.candidates import CandidateSets
+from app.features.choices import Choices
 from app.features.completion import Completion
 from app.features.feature import Feature, Task
 from app.features.links import Links
@@ -25,6 +26,7 @@ class Features:
     links: Links
     triples: Triples
     paths: Paths
+    choices: Choices
 
     @classmethod
     def of(cls, base: BaseModel, settings: Settings, knowledge: Knowledge) -> Self:
@@ -36,4 +38,5 @@ class Features:
             links=Links(base, sets, knowledge),
             triples=Triples(base),
             paths=Paths(base, sets),
+            choices=Choices(base),
         )

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from app.routes import (
+    choices,
     completion,
     health,
     info,
@@ -20,6 +21,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     links.router,
     triples.router,
     paths.router,
+    choices.router,
     relations.router,
     knowledge.router,
     masks.router,
