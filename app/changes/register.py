@@ -22,7 +22,7 @@ from app.changes.packs import WatchedPack, reason_of
 from app.changes.stamps import Clock, Stamp
 from app.changes.uploads import UPLOADS, UploadFolder
 from app.conditions import Conditions
-from app.errors import MaskNotKeptError, MaskRefusedError
+from app.errors import MaskNotKeptError, MaskRefusedError, StartupError
 from masks import MaskError, RelationMask, UnknownRelationError, is_being_written
 from plm import BaseModel
 
@@ -91,8 +91,13 @@ class MaskRegister:
 
         Raises:
             MaskFileError: a pack cannot be opened.
-            StartupError: nothing can be kept in the folder of uploads.
+            StartupError: nothing can be kept in the folder of uploads, or it is one of the packs.
         """
+        if uploads is not None and uploads.resolve() in [folder.resolve() for folder in packs]:
+            raise StartupError(
+                f"RELATA_UPLOADS is {uploads}, which is in RELATA_PACKS; packs are not written to. "
+                f"Name another folder, or leave the pack out of RELATA_PACKS"
+            )
         clock = Clock()
         return cls(
             base,

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+import relata
 from app.service import Service
 from app.settings import Settings
 from masks import (
@@ -214,6 +215,21 @@ def test_requests_that_are_no_upload_are_refused(client: httpx.Client, make_mask
     assert client.get("/masks").json() == before
     for media_type in ("application/vnd.safetensors", "Application/Octet-Stream; x=y"):
         assert _put(client, make_mask("IsA"), **{"Content-Type": media_type}).status_code == 200
+
+
+def test_the_python_client_uploads_downloads_and_deletes(
+    client: httpx.Client, tmp_path: Path, make_mask: MakeMask
+) -> None:
+    mask = make_mask("CapableOf")
+    path = tmp_path / "mask"
+    path.write_bytes(dump_mask(mask))
+    with relata.Client(str(client.base_url), key=KEY) as admin:
+        assert admin.put_mask("CapableOf", path)["digest"] == mask.digest
+        assert admin.mask("CapableOf") == path.read_bytes()
+        admin.delete_mask("CapableOf")
+        with pytest.raises(relata.RelataProblem) as caught:
+            admin.mask("CapableOf")
+        assert caught.value.status == 404
 
 
 def test_changes_survive_a_restart(

@@ -449,6 +449,12 @@ def test_a_folder_that_cannot_be_used_ends_the_start(
             MaskRegister.load(base, [], folder)
 
 
+def test_the_folder_of_uploads_is_none_of_the_packs(base: BaseModel, pack: Path) -> None:
+    for uploads in (pack, pack / ".." / pack.name):
+        with pytest.raises(StartupError, match="which is in RELATA_PACKS; packs are not written"):
+            MaskRegister.load(base, [pack], uploads)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_is_read_only_ends_the_start(base: BaseModel, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
