@@ -117,8 +117,13 @@ def _refusal(needed: str, given: tuple[str, ...]) -> str:
 
 
 def _holds(known: tuple[bytes, ...], given: tuple[str, ...]) -> bool:
-    # Every pair is compared, so that the time tells nothing.
-    return any([compare_digest(key, _digest(one)) for one in given for key in known])
+    found = False
+    for one in given:
+        digest = _digest(one)
+        for key in known:
+            # Every pair is compared, so that the time tells nothing.
+            found |= compare_digest(key, digest)
+    return found
 
 
 def _digest(key: str) -> bytes:

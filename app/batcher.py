@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Generic, Protocol, TypeVar
@@ -25,6 +25,9 @@ Result = TypeVar("Result")
 _SHARE = 16
 # Jobs that a pass looks at without finding room, before it is closed.
 _LOOKAHEAD = 64
+# Once the queue was full, nothing is let in until this part of it is free: most of what would be
+# refused in an overload is then refused before its body is read.
+_ROOM_AGAIN = 1 / 8
 # Weight of the newest pass in the running mean of seconds per piece of work.
 _NEWEST = 0.1
 
@@ -45,18 +48,23 @@ class Outcome(Generic[Result]):
 
 
 @dataclass(frozen=True)
-class Pass:
+class Pass(Generic[Work]):
     """A pass that was run.
 
     Attributes:
-        pieces: of work.
+        work: that was in it.
         weight: of that work.
         seconds: that it took.
     """
 
-    pieces: int
+    work: tuple[Work, ...]
     weight: int
     seconds: float
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of work it had."""
+        return len(self.work)
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,7 @@ class Batcher(Generic[Work, Ready, Result]):
         budget: int,
         queue_size: int,
         queue_pieces: int,
-        observe: Callable[[Pass], None] = lambda _: None,
+        observe: Callable[[Pass[Work]], None] = lambda _: None,
     ) -> None:
         self._prepare = prepare
         self._run = run
@@ -158,7 +166,9 @@ class Batcher(Generic[Work, Ready, Result]):
         self._observe = observe
         self._jobs: deque[_Job[Work, Result]] = deque()
         self._changed = threading.Condition()
+        self._waiting = 0
         self._reserved = 0
+        self._overflowed = False
         self._closing = False
         self._preparing = False
         self._ahead: tuple[list[_Piece[Work, Result]], Ready | Exception] | None = None
@@ -181,18 +191,29 @@ class Batcher(Generic[Work, Ready, Result]):
         """
         with self._changed:
             self._check_open()
-            pieces = self._waiting_pieces()
-            if self._reserved + count > self._queue_size or pieces >= self._queue_pieces:
-                seconds = max(pieces, self._reserved) * self._seconds_each
-                raise OverloadedError(
-                    self._reserved, self._queue_size, retry_after=max(1, math.ceil(seconds))
-                )
+            places = self._queue_size - self._reserved
+            if count > places or self._waiting >= self._queue_pieces:
+                self._overflowed = True
+                raise self._overload()
             self._reserved += count
         try:
             yield
         finally:
             with self._changed:
                 self._reserved -= count
+
+    def refusal(self) -> OverloadedError | None:
+        """Why a question that comes now is refused unread; None: it may find a place.
+
+        It is when there is no place, and after that until an eighth of the queue is free.
+        """
+        with self._changed:
+            self._overflowed = self._overflowed and (
+                self._reserved > (1 - _ROOM_AGAIN) * self._queue_size
+                or self._waiting > (1 - _ROOM_AGAIN) * self._queue_pieces
+            )
+            full = self._reserved >= self._queue_size or self._waiting >= self._queue_pieces
+            return self._overload() if full or self._overflowed else None
 
     def submit(self, work: Sequence[Work]) -> Future[Outcome[Result]]:
         """Queue a job, one or more pieces of work, for which a place is reserved.
@@ -209,13 +230,17 @@ class Batcher(Generic[Work, Ready, Result]):
         with self._changed:
             self._check_open()
             self._jobs.append(job)
+            self._waiting += len(work)
             self._changed.notify_all()
+        job.future.add_done_callback(
+            lambda future: self._leave(job) if future.cancelled() else None
+        )
         return job.future
 
     def backlog(self) -> Backlog:
         """What is being worked on now."""
         with self._changed:
-            return Backlog(self._reserved, self._waiting_pieces())
+            return Backlog(self._reserved, self._waiting)
 
     def close(self) -> None:
         """Take no more work, finish what was accepted, and end the threads."""
@@ -229,8 +254,19 @@ class Batcher(Generic[Work, Ready, Result]):
         if self._closing:
             raise NotReadyError("the service is stopping; send the request again")
 
-    def _waiting_pieces(self) -> int:
-        return sum(len(job.work) - job.taken for job in self._jobs if job.waits)
+    def _overload(self) -> OverloadedError:
+        seconds = max(self._waiting, self._reserved) * self._seconds_each
+        return OverloadedError(
+            self._reserved, self._queue_size, retry_after=max(1, math.ceil(seconds))
+        )
+
+    def _leave(self, job: _Job[Work, Result]) -> None:
+        """Take what was not begun of a cancelled job out of the queue."""
+        with self._changed:
+            self._waiting -= len(job.work) - job.taken
+            with suppress(ValueError):
+                self._jobs.remove(job)
+            self._changed.notify_all()
 
     def _serve(self) -> None:
         while (ahead := self._next()) is not None:
@@ -302,6 +338,7 @@ class Batcher(Generic[Work, Ready, Result]):
                     break
                 pieces.append(_Piece(job, job.taken))
                 job.taken += 1
+                self._waiting -= 1
             else:
                 if job.waits:
                     turns.append(job)
@@ -325,7 +362,8 @@ class Batcher(Generic[Work, Ready, Result]):
             return
         seconds = perf_counter() - started
         self._seconds_each += _NEWEST * (seconds / len(pieces) - self._seconds_each)
-        self._observe(Pass(len(pieces), sum(self._weigh(piece.work) for piece in pieces), seconds))
+        work = tuple(piece.work for piece in pieces)
+        self._observe(Pass(work, sum(map(self._weigh, work)), seconds))
         for piece, result in zip(pieces, results, strict=True):
             piece.job.infer_seconds = max(piece.job.infer_seconds, seconds)
             piece.job.put(piece.place, result)
