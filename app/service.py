@@ -1,15 +1,17 @@
 """The service without HTTP: the resident model, its masks, and the questions they answer."""
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Self, TypeVar
 
 import torch
-from anyio import CapacityLimiter, to_thread
 
 from app.catalogue import Catalogue
 from app.changes import HotMasks, MaskRegister, check_distinct
@@ -77,7 +79,7 @@ class Service:
         self.knowledge = knowledge
         self.features = Features.of(engine.base, settings, knowledge)
         self.inference = Inference(engine, settings)
-        self._limiter: CapacityLimiter | None = None
+        self._threads = ThreadPoolExecutor(_PREPARING_THREADS, "asking")
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -128,6 +130,7 @@ class Service:
     def close(self) -> None:
         """Take no more questions, and finish those that were accepted."""
         self.inference.close()
+        self._threads.shutdown()
 
     async def ask(self, feature: Feature, body: object) -> tuple[Outbound, Timing]:
         """Answer one question, given as decoded JSON.
@@ -138,7 +141,7 @@ class Service:
         with self.inference.reserve(1):
             started = perf_counter()
             catalogue = self.catalogue
-            task = await self._in_thread(lambda: feature.prepare(body, catalogue))
+            task = await self.in_thread(lambda: feature.prepare(body, catalogue))
             tokenize = perf_counter() - started
             ((answer,), timing) = await self._follow([task])
         if isinstance(answer, Exception):
@@ -164,7 +167,7 @@ class Service:
         with self.inference.reserve(len(bodies)):
             started = perf_counter()
             catalogue = self.catalogue
-            tasks = await self._in_thread(lambda: _prepare_each(feature, bodies, catalogue))
+            tasks = await self.in_thread(lambda: _prepare_each(feature, bodies, catalogue))
             tokenize = perf_counter() - started
             answers, timing = await self._follow(tasks)
         return answers, Timing(tokenize, timing.queue, timing.infer)
@@ -180,6 +183,14 @@ class Service:
             task = task.advance(self.inference.read_now(task.probes))
         return task
 
+    async def in_thread(self, work: Callable[[], Value]) -> Value:
+        """Run work on one of the preparing threads.
+
+        Cancelling takes it out of their queue; what was begun keeps its thread until it ends.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, copy_context().run, work)
+
     async def _follow(
         self, tasks: Sequence[Task | Exception]
     ) -> tuple[list[Outbound | Exception], Timing]:
@@ -192,7 +203,7 @@ class Service:
             answered = await self.inference.read([task.probes for task in going])
             queue += max(part.queue_seconds for part in answered)
             infer += max(part.infer_seconds for part in answered)
-            advanced = await self._in_thread(partial(_advance_each, going, answered))
+            advanced = await self.in_thread(partial(_advance_each, going, answered))
             for place, step in zip(running, advanced, strict=True):
                 steps[place] = step
         answers = [step for step in steps if not isinstance(step, Task)]
@@ -205,11 +216,6 @@ class Service:
         count = sum(task.candidates for task in tasks if isinstance(task, RanksCandidates))
         if count > self.settings.max_candidates:
             raise TooManyCandidatesError(count, self.settings.max_candidates)
-
-    async def _in_thread(self, work: Callable[[], Value]) -> Value:
-        if self._limiter is None:
-            self._limiter = CapacityLimiter(_PREPARING_THREADS)
-        return await to_thread.run_sync(work, limiter=self._limiter)
 
 
 def _prepare_each(
