@@ -62,6 +62,9 @@ class MaskRegister:
 
     Attributes:
         catalogue: the masks served now.
+
+    Raises:
+        MaskNotKeptError: the folder is being written all the time, or cannot be.
     """
 
     def __init__(
@@ -79,7 +82,9 @@ class MaskRegister:
         self._changes: dict[str, Change] = {}
         self._foreign: tuple[RefusedFile, ...] = ()
         self._cannot_keep = False
-        self._keep()
+        if folder is not None:
+            with folder.locked():
+                self._merge(folder.read())
         self.catalogue = self._merged()
         tell_refused(Catalogue((), {}, ()), self.catalogue)
 
@@ -92,6 +97,7 @@ class MaskRegister:
         Raises:
             MaskFileError: a pack cannot be opened.
             StartupError: nothing can be kept in the folder of uploads, or it is one of the packs.
+            MaskNotKeptError: the folder of uploads is being written all the time.
         """
         if uploads is not None and uploads.resolve() in [folder.resolve() for folder in packs]:
             raise StartupError(

@@ -142,9 +142,6 @@ class Replication:
         shared = SharedChanges(redis, self._register.base_digest, self._max_bytes)
         await self._compare(shared)
         self._shared = shared
-        if self._told or not self._tried.is_set():
-            logger.info("masks are shared through Redis at %s", self._address.shown)
-        self._told = False
         self._tried.set()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(redis, shared.channel))
@@ -154,9 +151,13 @@ class Replication:
         async with redis.pubsub() as pubsub:
             await pubsub.subscribe(channel)
             while True:
-                # The first message is that of the subscription: what was said before it is lost.
-                if await pubsub.get_message(timeout=_COMPARE_SECONDS) is not None:
-                    self._wanted.set()
+                if (message := await pubsub.get_message(timeout=_COMPARE_SECONDS)) is None:
+                    continue
+                if message["type"] == "subscribe":
+                    logger.info("masks are shared through Redis at %s", self._address.shown)
+                    self._told = False
+                # Of a subscription, too: what was said before it is lost.
+                self._wanted.set()
 
     async def _compare_always(self, shared: SharedChanges) -> None:
         while True:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import app.changes.uploads
 from app.changes import MaskRegister
 from app.changes.change import Change
 from app.changes.stamps import Clock, Stamp
@@ -21,6 +22,7 @@ from masks import (
     UnknownRelationError,
     add_to_pack,
     dump_mask,
+    lock_pack,
     remove_from_pack,
     write_pack,
 )
@@ -447,6 +449,15 @@ def test_a_folder_that_cannot_be_used_ends_the_start(
     ):
         with pytest.raises(StartupError, match=f"RELATA_UPLOADS is {folder}.*{reason}"):
             MaskRegister.load(base, [], folder)
+
+
+def test_a_start_does_not_go_on_without_the_uploads(
+    base: BaseModel, uploads: Path, make_mask: MakeMask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put(MaskRegister.load(base, [], uploads), make_mask("IsA"))
+    monkeypatch.setattr(app.changes.uploads, "_LOCK_SECONDS", 0.1)
+    with lock_pack(uploads), pytest.raises(MaskNotKeptError, match="being written by another"):
+        MaskRegister.load(base, [], uploads)
 
 
 def test_the_folder_of_uploads_is_none_of_the_packs(base: BaseModel, pack: Path) -> None:
