@@ -139,7 +139,8 @@ def _rank(
     for place, (_, _, wanted) in enumerate(ranked):
         if wanted.excluded:
             scores[place, list(wanted.excluded)] = float("-inf")
-    values, ids = top_tokens(scores, max(wanted.count for _, _, wanted in ranked))
+    most = min(max(wanted.count for _, _, wanted in ranked), scores.shape[1])
+    values, ids = top_tokens(scores, most)
     log_probs = (values - norms[:, None]).cpu().numpy()
     token_ids = ids.to(torch.int32).cpu().numpy()
     eligible = np.isfinite(log_probs)

@@ -151,3 +151,11 @@ def test_a_mask_of_another_base(bert: Tiny, mpnet: Tiny) -> None:
     rows = [prompt.row for prompt in bert.prompts[:1]]
     with pytest.raises(MaskMismatchError):
         plm.Engine(bert.base).logits(rows, [mpnet.combined()])
+
+
+def test_more_tokens_than_there_are_give_all_that_are_eligible(tiny: Tiny) -> None:
+    engine = plm.Engine(tiny.base)
+    wanted = plm.TopTokens(10**6, words=True, excluded=(int(engine.words.nonzero()[0]),))
+    (reading,) = engine.read([plm.Probe(tiny.prompts[0].row, None, wanted)])
+    assert reading.token_ids is not None
+    assert len(reading.token_ids) == int(engine.words.sum()) - 1
