@@ -142,23 +142,23 @@ def _lead(base: BaseModel) -> str:
 
 def _no_text(text: str, given: str) -> ObjectError | None:
     if bad := forbidden_character(given):
-        return ObjectError(f"object {given!r:.80} holds {bad}; write plain text")
-    return None if text else ObjectError("an object is blank; name a thing, e.g. 'linen'")
+        return ObjectError(f"{given!r:.80} holds {bad}; write plain text")
+    return None if text else ObjectError("it is blank; name a thing, e.g. 'linen'")
 
 
 def _checked(
     base: BaseModel, text: str, ids: list[int], special: frozenset[int], most: int
 ) -> tuple[int, ...] | ObjectError:
     if not ids:
-        return ObjectError(f"no character of object {text!r:.80} is known to {base.name}")
+        return ObjectError(f"no character of {text!r:.80} is known to {base.name}")
     if len(ids) > most:
         return ObjectError(
-            f"object {text!r:.80} is {len(ids)} tokens of {base.name}; it may be at most {most}"
+            f"{text!r:.80} is {len(ids)} tokens of {base.name}; it may be at most {most}"
         )
     if special.isdisjoint(ids):
         return tuple(ids)
     if base.tokenizer.unk_token_id in ids:
         return ObjectError(
-            f"object {text!r:.80} is not, or not all of it, in the vocabulary of {base.name}"
+            f"{text!r:.80} is not, or not all of it, in the vocabulary of {base.name}"
         )
-    return ObjectError(f"object {text!r:.80} holds a special token of {base.name}")
+    return ObjectError(f"{text!r:.80} holds a special token of {base.name}")
