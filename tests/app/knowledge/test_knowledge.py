@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import StartupError, UnknownKnowledgeError
@@ -205,6 +205,7 @@ def test_what_any_of_them_knows_is_known(write: Write) -> None:
 NAMES = st.text("abAB \u00e9", min_size=1, max_size=2).filter(str.strip)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, NAMES, NAMES), min_size=1, max_size=30))
 def test_lookups_are_those_of_a_plain_search(
     tmp_path_factory: pytest.TempPathFactory, facts: Sequence[tuple[str, str, str]]
@@ -233,6 +234,7 @@ def test_lookups_are_those_of_a_plain_search(
         }
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_texts_fold_as_in_training(text: str) -> None:
     from training.data.triples import fold_text as of_training

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.features.ranks import Rank, best_places, rank_of
@@ -64,6 +64,7 @@ SCORES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(SCORES, st.data())
 def test_ranks_are_those_of_training(scores: list[float], data: st.DataObject) -> None:
     from training.evaluation.metrics import hits_at_k
@@ -78,6 +79,7 @@ def test_ranks_are_those_of_training(scores: list[float], data: st.DataObject) -
         assert rank.hits_at(k) == pytest.approx(hits_at_k(theirs, k)[0])
 
 
+@settings(deadline=None)
 @given(SCORES, st.data())
 def test_the_best_places_are_those_of_a_full_sort(scores: list[float], data: st.DataObject) -> None:
     places = range(len(scores))
