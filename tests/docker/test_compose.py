@@ -240,6 +240,8 @@ def test_redis_evicts_answers_only_and_keeps_changes() -> None:
     options = dict(zip(command[::2], command[1::2], strict=True))
     assert options["--maxmemory-policy"] == "volatile-lru"
     assert options["--appendonly"] == "yes"
+    # The servers come from other addresses than its own.
+    assert options["--protected-mode"] == "no"
     assert "--maxmemory" in options
     assert f"{options['--dir']}" in {
         volume.partition(":")[2] for volume in service("redis")["volumes"]
