@@ -1,6 +1,8 @@
 """GET /relations/{relation} and GET /knowledge."""
 
 import hashlib
+import json
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -164,3 +166,16 @@ def test_a_knowledge_base_that_cannot_be_used_refuses_the_start(
     assert done.returncode == 2
     assert words in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_every_request_of_the_documentation_runs(client: httpx.Client) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    asked = re.findall(
+        r"curl [^\n]*(/predict_links|/triples/score|/paths)[^\n]*\\\n\s+-d '(.*?)'\n", text, re.S
+    )
+    assert {path for path, _ in asked} == {"/predict_links", "/triples/score", "/paths"}
+    for path, body in asked:
+        answer = client.post(path, json=json.loads(body))
+        assert answer.status_code == 200, (body, answer.text)
+        for one in answer.json().get("results", []):
+            assert "status" not in one, one
