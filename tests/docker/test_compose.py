@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from app import server
 from app.settings import PREFIX, Settings
 from tests.docker.conftest import DOCKER, ROOT, program, read_yaml
 
@@ -186,18 +185,31 @@ def test_keys_are_kept_out_of_git_and_of_the_image() -> None:
     assert (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1] == "*"
 
 
+def longest_question() -> float:
+    return float(Settings.model_fields["request_timeout"].default)
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_has_time_to_drain(name: str) -> None:
     body = service(name)
-    assert seconds(body["stop_grace_period"]) > server._DRAIN_SECONDS
+    drain = float(body["environment"]["RELATA_DRAIN_SECONDS"])
+    assert seconds(body["stop_grace_period"]) > drain + longest_question()
     assert body["init"] is True
 
 
-def test_the_proxy_drains_longer_than_the_servers_and_is_stopped_first() -> None:
+def test_the_proxy_sees_that_a_server_stops_before_it_refuses() -> None:
+    match = re.search(r"check inter (\d+)s fastinter (\d+)ms .* fall (\d+)", proxy_configuration())
+    assert match
+    interval, fast, failures = (int(number) for number in match.groups())
+    seen = interval + (failures - 1) * fast / 1000
+    assert float(service("server")["environment"]["RELATA_DRAIN_SECONDS"]) > seen
+
+
+def test_the_proxy_has_time_to_drain_and_is_stopped_first() -> None:
     match = re.search(r"hard-stop-after (\S+)", proxy_configuration())
     assert match
     proxy = service("proxy")
-    assert server._DRAIN_SECONDS < seconds(match[1]) < seconds(proxy["stop_grace_period"])
+    assert longest_question() < seconds(match[1]) < seconds(proxy["stop_grace_period"])
     assert proxy["stop_signal"] == "SIGUSR1"
     # Compose stops what depends on others before them.
     assert set(proxy["depends_on"]) == set(SERVERS)
