@@ -5,22 +5,20 @@ from collections.abc import Sequence
 from starlette.requests import Request
 
 from app.errors import BodyTooLargeError, MediaTypeError
-from app.json_text import decode_json
 
 _JSON = "application/json"
 
 
-async def read_json(request: Request, max_bytes: int) -> object:
-    """The decoded JSON body.
+async def read_json(request: Request, max_bytes: int) -> bytes:
+    """The body of a request that says it is JSON, not decoded.
 
     Raises:
-        MediaTypeError: the request does not say that it is JSON.
+        MediaTypeError: the request does not say so.
         BodyTooLargeError: it is larger.
-        InvalidJsonError: it is not JSON.
     """
     if _media_type(request) != _JSON:
         raise _wrong_type(request, (_JSON,))
-    return decode_json(await _read(request, max_bytes))
+    return await _read(request, max_bytes)
 
 
 async def read_bytes(request: Request, max_bytes: int, media_types: Sequence[str]) -> bytes:

@@ -1,11 +1,21 @@
 """From probes to readings: the queue, the passes over the model, and their limits."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.batcher import Backlog, Batcher, Outcome
+from app.batcher import Backlog, Batcher, Outcome, Pass
+from app.cache import (
+    AnswerCache,
+    AnswerCacheStats,
+    AnswerKeys,
+    Answers,
+    MemoryTier,
+    RedisTier,
+    Source,
+)
 from app.errors import TooManyRowsError
+from app.redis_address import RedisAddress
 from app.room import PassRoom
 from app.settings import Settings
 from plm import Engine, PreparedPass, Probe, Reading
@@ -17,23 +27,27 @@ class Answered:
 
     Attributes:
         readings: one for each probe, or the error that it ended in.
-        queue_seconds: the longest wait of a probe for the model.
+        queue_seconds: the longest wait of a probe for the model, or for the cache.
         infer_seconds: the longest pass that a probe was part of.
+        sources: where each reading came from; None without a cache.
     """
 
     readings: tuple[Reading | Exception, ...]
     queue_seconds: float
     infer_seconds: float
+    sources: tuple[Source, ...] | None = None
 
 
 class Inference:
-    """Answers probes of any number of questions at once.
+    """Answers probes of any number of questions at once; `observe` is told of each pass.
 
     Attributes:
         engine: the model and its mask sets.
     """
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(
+        self, engine: Engine, settings: Settings, observe: Callable[[Pass[Probe]], None]
+    ) -> None:
         self.engine = engine
         self._max_rows = settings.max_rows
         self._batcher: Batcher[Probe, PreparedPass, Reading] = Batcher(
@@ -44,8 +58,11 @@ class Inference:
             budget=settings.token_budget,
             queue_size=settings.queue_size,
             queue_pieces=settings.queue_rows,
+            observe=observe,
         )
         self.reserve = self._batcher.reserve
+        self.refusal = self._batcher.refusal
+        self._cache = _cache(engine, settings)
 
     async def read(self, questions: Sequence[Sequence[Probe]]) -> list[Answered]:
         """The readings of each question's probes; places must be reserved.
@@ -62,8 +79,9 @@ class Inference:
         probes = [probe for question in questions for probe in question]
         if not probes:
             return []
-        outcome = await asyncio.wrap_future(self._batcher.submit(probes))
-        return _by_question(questions, outcome)
+        if self._cache is None:
+            return _by_question(questions, await self._ask(probes))
+        return _by_question(questions, await self._cache.read(probes, self._ask))
 
     def read_now(self, probes: Sequence[Probe]) -> list[Reading]:
         """The readings, made on the calling thread, for use without a server."""
@@ -76,6 +94,20 @@ class Inference:
                 if isinstance(reading, Exception):
                     raise reading
 
+    async def connect(self) -> None:
+        """Begin to share answers through Redis, if there is one; also without it all works."""
+        if self._cache is not None:
+            await self._cache.open()
+
+    async def disconnect(self) -> None:
+        """Share no more answers."""
+        if self._cache is not None:
+            await self._cache.close()
+
+    def cache_stats(self) -> AnswerCacheStats | None:
+        """Counters of the cache of answers; None: there is none."""
+        return None if self._cache is None else self._cache.stats()
+
     def backlog(self) -> Backlog:
         """What is being worked on now."""
         return self._batcher.backlog()
@@ -84,13 +116,39 @@ class Inference:
         """Take no more probes, and finish those that were accepted."""
         self._batcher.close()
 
+    async def _ask(self, probes: Sequence[Probe]) -> Outcome[Reading]:
+        return await asyncio.wrap_future(self._batcher.submit(probes))
 
-def _by_question(questions: Sequence[Sequence[Probe]], outcome: Outcome[Reading]) -> list[Answered]:
+
+def _cache(engine: Engine, settings: Settings) -> AnswerCache | None:
+    if settings.cache == "off":
+        return None
+    redis = None
+    if settings.redis_url is not None:
+        redis = RedisTier(
+            RedisAddress.parse(settings.redis_url.get_secret_value()),
+            timeout=settings.redis_timeout,
+            lifetime=settings.cache_ttl,
+        )
+    keys = AnswerKeys(engine.base, engine.words)
+    return AnswerCache(keys, MemoryTier(int(settings.cache_bytes)), redis)
+
+
+def _by_question(
+    questions: Sequence[Sequence[Probe]], outcome: Outcome[Reading] | Answers
+) -> list[Answered]:
+    sources = outcome.sources if isinstance(outcome, Answers) else None
     answered = []
     start = 0
     for question in questions:
         stop = start + len(question)
-        readings = outcome.results[start:stop]
-        answered.append(Answered(readings, outcome.queue_seconds, outcome.infer_seconds))
+        answered.append(
+            Answered(
+                outcome.results[start:stop],
+                outcome.queue_seconds,
+                outcome.infer_seconds,
+                None if sources is None else sources[start:stop],
+            )
+        )
         start = stop
     return answered

@@ -46,6 +46,8 @@ from masks import UnknownRelationError
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+# Of a request whose client went away: no client sees it, logs and metrics do.
+CLIENT_GONE = 499
 # A body may hold thousands of bad words; the first ones show what is wrong.
 _MOST_FAULTS = 100
 _FAULTS_IN_DETAIL = 3
@@ -158,12 +160,17 @@ _KINDS: tuple[tuple[type[Exception], ProblemType], ...] = (
 _MEMBERS = ("known", "nearest", "reason", "limit", "line", "column")
 
 
+def kind_of(error: Exception) -> ProblemType:
+    """What kind of problem an error is; an internal error, if nobody foresaw it."""
+    return next((kind for known, kind in _KINDS if isinstance(error, known)), INTERNAL_ERROR)
+
+
 def problem_of(error: Exception, **members: object) -> Problem:
     """The problem that a client sees; `members` are added to it.
 
     An error that nobody foresaw becomes an internal error that tells nothing of it.
     """
-    kind = next((kind for known, kind in _KINDS if isinstance(error, known)), INTERNAL_ERROR)
+    kind = kind_of(error)
     if kind is not INTERNAL_ERROR:
         members |= {name: getattr(error, name) for name in _MEMBERS if hasattr(error, name)}
     return _problem(
@@ -172,6 +179,11 @@ def problem_of(error: Exception, **members: object) -> Problem:
         errors=_faults(error) if isinstance(error, RequestError) else None,
         **members,
     )
+
+
+def plain_problem(status: int, detail: str) -> Problem:
+    """A problem of no kind beyond its status."""
+    return _problem(ProblemType("about:blank", status, HTTPStatus(status).phrase), detail)
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -209,8 +221,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return problem_response(_framework_problem(error), error.headers)
 
     async def gone(_: Request, __: Exception) -> Response:
-        # Nobody is left to read it.
-        return Response(status_code=400)
+        return Response(status_code=CLIENT_GONE)
 
     app.add_exception_handler(AppError, known)
     app.add_exception_handler(UnknownRelationError, known)
@@ -291,8 +302,7 @@ def _framework_problem(error: HTTPException) -> Problem:
             )
         case 415:
             return _problem(UNSUPPORTED_MEDIA_TYPE, str(error.detail))
-    phrase = HTTPStatus(error.status_code).phrase
-    return _problem(ProblemType("about:blank", error.status_code, phrase), str(error.detail))
+    return plain_problem(error.status_code, str(error.detail))
 
 
 def _pointer(path: tuple[str | int, ...]) -> str:

@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 
 import torch
 
+from app.batcher import Pass
 from app.catalogue import Catalogue
 from app.changes import HotMasks, MaskRegister, check_distinct
 from app.errors import (
@@ -70,7 +71,12 @@ class Service:
     """
 
     def __init__(
-        self, settings: Settings, engine: Engine, masks: MaskRegister, knowledge: Knowledge
+        self,
+        settings: Settings,
+        engine: Engine,
+        masks: MaskRegister,
+        knowledge: Knowledge,
+        observe: Callable[[Pass[Probe]], None] = lambda _: None,
     ) -> None:
         self.settings = settings
         self.engine = engine
@@ -78,12 +84,14 @@ class Service:
         self.hot_masks = HotMasks(settings, masks)
         self.knowledge = knowledge
         self.features = Features.of(engine.base, settings, knowledge)
-        self.inference = Inference(engine, settings)
+        self.inference = Inference(engine, settings, observe)
         self._threads = ThreadPoolExecutor(_PREPARING_THREADS, "asking")
 
     @classmethod
-    def load(cls, settings: Settings) -> Self:
-        """Load base and packs; takes seconds.
+    def load(
+        cls, settings: Settings, observe: Callable[[Pass[Probe]], None] = lambda _: None
+    ) -> Self:
+        """Load base and packs; takes seconds. `observe` will be told of each pass.
 
         Raises:
             PlmError: the base cannot be loaded.
@@ -112,7 +120,7 @@ class Service:
             perf_counter() - started,
         )
         engine = Engine(base, cache_bytes=int(settings.mask_cache_bytes))
-        return cls(settings, engine, masks, knowledge)
+        return cls(settings, engine, masks, knowledge, observe)
 
     @property
     def catalogue(self) -> Catalogue:

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     ByteSize,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -20,6 +22,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingsError
+from app.logs import LogFormat
 from app.redis_address import RedisAddress
 
 PREFIX = "RELATA_"
@@ -40,13 +43,13 @@ def shipped_packs() -> tuple[Path, ...]:
     return (folder,) if folder.is_dir() else ()
 
 
-def _split_paths(value: object) -> object:
+def _split_list(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
 
-Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_paths)]
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_list)]
 
 
 def _check_redis_url(url: SecretStr) -> SecretStr:
@@ -79,6 +82,29 @@ def _check_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_origin(origin: str) -> str:
+    if origin != "*" and not _is_origin(origin):
+        raise PydanticCustomError("origin", "it is not what a browser sends as Origin")
+    return origin
+
+
+def _is_origin(text: str) -> bool:
+    """Whether a browser could send it: `https://example.org`, `http://localhost:3000`."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = f"{parts.scheme}://{parts.netloc}".lower()
+    usual = (parts.scheme, port) in (("http", 80), ("https", 443))
+    return text == plain and bool(parts.hostname) and "@" not in text and not usual
+
+
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_origin)], ...],
+    NoDecode,
+    BeforeValidator(_split_list),
+]
 Key = Annotated[SecretStr, AfterValidator(_check_key)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_split_keys)]
 
@@ -163,10 +189,12 @@ class Settings(BaseSettings):
         "least 1",
     )
     request_timeout: PositiveFloat = Field(
-        30.0, description="seconds after which a request is given up, above 0"
+        30.0, allow_inf_nan=False, description="seconds after which a request is given up, above 0"
     )
     max_request_timeout: PositiveFloat = Field(
-        600.0, description="most seconds that X-Request-Timeout may ask for, above 0"
+        600.0,
+        allow_inf_nan=False,
+        description="most seconds that X-Request-Timeout may ask for, above 0",
     )
     mask_cache_bytes: ByteSize = Field(
         ByteSize(96 * 2**20),
@@ -203,6 +231,18 @@ class Settings(BaseSettings):
         description="key for changing masks, good for questions too, at least "
         f"{_SHORTEST_KEY} characters without spaces (default: nobody may change them)",
     )
+    cors_origins: Origins = Field(
+        (),
+        description="origins whose pages may ask, as browsers send them (no path, no default "
+        "port), separated by commas, e.g. https://example.org, or * for all (default: none)",
+    )
+    drain_seconds: NonNegativeFloat = Field(
+        1.0,
+        le=300,
+        description="seconds from SIGTERM for which the service still answers all, but is not "
+        "ready, 0 to 300",
+    )
+    log_format: LogFormat = Field("text", description="text or json")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
 
     def public(self) -> dict[str, Any]:
@@ -216,6 +256,21 @@ class Settings(BaseSettings):
                 "admin_key",
                 "{prefix}ADMIN_KEY is one of {prefix}API_KEY; whoever may ask could change masks",
                 {"prefix": PREFIX},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _timeout_may_be_asked_for(self) -> Self:
+        if self.request_timeout > self.max_request_timeout:
+            raise PydanticCustomError(
+                "request_timeout",
+                "{prefix}REQUEST_TIMEOUT is {usual}, but {prefix}MAX_REQUEST_TIMEOUT only "
+                "{most}; what holds without X-Request-Timeout cannot be more than it may ask for",
+                {
+                    "prefix": PREFIX,
+                    "usual": f"{self.request_timeout:g}",
+                    "most": f"{self.max_request_timeout:g}",
+                },
             )
         return self
 

@@ -1,19 +1,27 @@
-"""Every request gets an id, a line in the log, and a problem instead of a crash."""
+"""Every request gets an id, a line in the log, its metrics, and a problem instead of a crash."""
 
 import logging
 import re
+from http import HTTPStatus
 from time import perf_counter
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.problems import error_response
+from app.logs import REQUEST_ID
+from app.metrics import Metrics
+from app.problems import CLIENT_GONE, error_response
+from app.readiness import Readiness
+from app.trace import Trace
 
 logger = logging.getLogger(__name__)
 
 HEADER = "X-Request-ID"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Asked every few seconds by machines: their lines would hide the others.
+_PROBES = frozenset(("/health", "/ready", "/metrics"))
+_NO_ROUTE = "other"
 
 
 class RequestTracing:
@@ -24,43 +32,78 @@ class RequestTracing:
     answered with a problem that tells nothing of it.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, readiness: Readiness) -> None:
         self._app = app
+        self._metrics = metrics
+        self._readiness = readiness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
-        started = perf_counter()
+        trace = Trace(_request_id(scope))
+        scope.setdefault("state", {})["trace"] = trace
         status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = request_id
+                MutableHeaders(scope=message)[HEADER] = trace.request_id
             await send(message)
 
+        started = perf_counter()
+        token = REQUEST_ID.set(trace.request_id)
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
-            logger.exception("request %s failed", request_id)
+            logger.exception("a request failed")
             if status:
                 # Half an answer is out; breaking the connection is the only way to say so.
                 raise
-            await error_response(error, request_id=request_id)(scope, receive, send_with_id)
+            response = error_response(error, request_id=trace.request_id)
+            await response(scope, receive, send_with_id)
         finally:
-            logger.info(
-                "%s %s %d %.1f ms %s",
-                scope["method"],
-                scope["path"].encode("unicode_escape").decode(),
-                status,
-                (perf_counter() - started) * 1000,
-                request_id,
-            )
+            self._record(scope, trace, status, perf_counter() - started)
+            REQUEST_ID.reset(token)
+
+    def _record(self, scope: Scope, trace: Trace, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", trace.question_path or _NO_ROUTE)
+        self._metrics.record_request(route, scope["method"], status, seconds)
+        self._metrics.record_questions(trace)
+        self._count_refusal(trace, status)
+        quiet = scope["path"] in _PROBES and status < HTTPStatus.BAD_REQUEST
+        level = logging.DEBUG if quiet else logging.INFO
+        if not logger.isEnabledFor(level):
+            return
+        path = scope["path"].encode("unicode_escape").decode()
+        fields = {
+            "method": scope["method"],
+            "path": path,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 2),
+            **trace.fields(),
+        }
+        logger.log(
+            level,
+            "%s %s %d %.1f ms",
+            scope["method"],
+            path,
+            status,
+            seconds * 1000,
+            extra=fields,
+        )
+
+    def _count_refusal(self, trace: Trace, status: int) -> None:
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._metrics.record_refusal("queue_full")
+        elif status == HTTPStatus.GATEWAY_TIMEOUT:
+            self._metrics.record_refusal("deadline")
+        elif status == HTTPStatus.SERVICE_UNAVAILABLE and trace.question_path:
+            self._metrics.record_refusal("stopping" if self._readiness.draining else "not_ready")
+        elif status == CLIENT_GONE:
+            self._metrics.record_cancelled()
 
 
 def _request_id(scope: Scope) -> str:

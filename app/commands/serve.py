@@ -7,5 +7,5 @@ from app.settings import Settings
 
 def run(settings: Settings) -> None:
     """Serve until told to stop."""
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     serve(settings)

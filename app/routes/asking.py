@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-from anyio import to_thread
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from app.body import read_json
 from app.errors import DeadlineError, FieldFault, RequestError, TimeoutHeaderError
 from app.features.feature import Feature, Summarising
-from app.json_text import encode_json
+from app.json_text import decode_json, encode_json
 from app.problems import (
     BODY_TOO_LARGE,
     DEADLINE_EXCEEDED,
@@ -34,17 +35,20 @@ from app.problems import (
     UNAUTHORIZED,
     UNKNOWN_RELATION,
     UNSUPPORTED_MEDIA_TYPE,
+    kind_of,
     problem_of,
 )
 from app.schemas.strict import Outbound
 from app.service import Service, Timing
 from app.settings import Settings
+from app.trace import trace_of
 
 logger = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
-
 TIMEOUT_HEADER = "X-Request-Timeout"
+
+# Decoding more than this would keep the event loop from others.
+_LARGE_BODY = 2**15
 
 # What any question may be refused with.
 ASKING_PROBLEMS = (
@@ -78,20 +82,17 @@ async def answer(request: Request, service: Service, feature: Feature) -> Respon
         AppError, UnknownRelationError: the request is refused.
         ClientDisconnect: the client went away.
     """
-    seconds = _seconds(request, service.settings)
+    trace = trace_of(request.scope)
+    trace.kind, trace.questions = feature.kind, 1
     try:
-        async with asyncio.timeout(seconds):
-            # By hand and not as a parameter: the size must be checked before the body is read,
-            # and one bad question must not refuse the others.
-            body = await read_json(request, service.settings.max_body_bytes)
-            content, timing = await _unless_gone(
-                request, _answered(request, service, feature, body)
-            )
-    except TimeoutError as error:
-        raise DeadlineError(seconds) from error
-    return Response(
-        content, media_type="application/json", headers={"Server-Timing": _server_timing(timing)}
-    )
+        content, trace.timing = await _in_time(request, service, feature)
+    except ClientDisconnect:
+        raise
+    except Exception as error:
+        trace.outcomes[_outcome(error)] += trace.questions
+        raise
+    headers = {"Server-Timing": _server_timing(trace.timing)}
+    return Response(content, media_type="application/json", headers=headers)
 
 
 def request_body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
@@ -107,34 +108,60 @@ def request_body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, 
     return {"requestBody": {"required": True, "content": content}, "parameters": [header]}
 
 
-async def _answered(
-    request: Request, service: Service, feature: Feature, body: object
-) -> tuple[bytes, Timing]:
-    if isinstance(body, dict) and feature.many in body:
-        answers, timing = await service.ask_many(feature, _questions(body, feature.many))
-        content = await to_thread.run_sync(_results, feature, answers, request.state.request_id)
-        return content, timing
-    answer, timing = await service.ask(feature, body)
-    return encode(answer), timing
-
-
-async def _unless_gone(request: Request, work: Awaitable[Value]) -> Value:
-    """The work's result; the work is cancelled if the client goes away first."""
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_gone(request))
+async def _in_time(request: Request, service: Service, feature: Feature) -> tuple[bytes, Timing]:
+    seconds = _seconds(request, service.settings)
+    watching: asyncio.Task[None] | None = None
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
+        async with asyncio.timeout(seconds) as deadline:
+            # By hand and not as a parameter: the size must be checked before the body is read,
+            # and one bad question must not refuse the others.
+            text = await read_json(request, service.settings.max_body_bytes)
+            watching = asyncio.create_task(_watch(request, deadline))
+            return await _answered(request, service, feature, text)
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        if watching is not None and watching.done():
+            raise ClientDisconnect from error
+        raise DeadlineError(seconds) from error
     finally:
-        working.cancel()
-        watching.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
-async def _gone(request: Request) -> None:
+async def _watch(request: Request, deadline: asyncio.Timeout) -> None:
+    """Let the deadline pass at once when the client goes away."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    deadline.reschedule(asyncio.get_running_loop().time())
+
+
+async def _answered(
+    request: Request, service: Service, feature: Feature, text: bytes
+) -> tuple[bytes, Timing]:
+    trace = trace_of(request.scope)
+    if len(text) > _LARGE_BODY:
+        body = await service.in_thread(partial(decode_json, text))
+    else:
+        body = decode_json(text)
+    if isinstance(body, dict) and feature.many in body:
+        questions = _questions(body, feature.many)
+        trace.questions = max(1, len(questions))
+        answers, timing = await service.ask_many(feature, questions)
+        content = await service.in_thread(partial(_results, feature, answers))
+        trace.outcomes = Counter(map(_outcome, answers))
+        return content, timing
+    answer, timing = await service.ask(feature, body)
+    content = encode(answer)
+    trace.outcomes[_outcome(answer)] += 1
+    return content, timing
+
+
+def _outcome(answer: Outbound | Exception) -> str:
+    if isinstance(answer, Outbound):
+        return "answered"
+    ours = kind_of(answer).status >= INTERNAL_ERROR.status
+    return "failed" if ours else "refused"
 
 
 def _seconds(request: Request, settings: Settings) -> float:
@@ -172,19 +199,19 @@ def encode(answer: Outbound) -> bytes:
     return answer.model_dump_json().encode()
 
 
-def _results(feature: Feature, answers: Sequence[Outbound | Exception], request_id: str) -> bytes:
-    results = b'{"results":[' + b",".join(_result(one, request_id) for one in answers) + b"]"
+def _results(feature: Feature, answers: Sequence[Outbound | Exception]) -> bytes:
+    results = b'{"results":[' + b",".join(map(_result, answers)) + b"]"
     summary = feature.summary(answers) if isinstance(feature, Summarising) else None
     # Its own fields stand beside the results: its opening brace becomes a comma.
     return results + (b"}" if summary is None else b"," + encode(summary)[1:])
 
 
-def _result(answer: Outbound | Exception, request_id: str) -> bytes:
+def _result(answer: Outbound | Exception) -> bytes:
     if isinstance(answer, Outbound):
         return encode(answer)
     problem = problem_of(answer)
     if problem.status == INTERNAL_ERROR.status:
-        logger.error("a question of request %s failed", request_id, exc_info=answer)
+        logger.error("a question failed", exc_info=answer)
     return encode_json(problem.content())
 
 
