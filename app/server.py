@@ -9,6 +9,8 @@ from types import FrameType
 
 import uvicorn
 
+from app.connections import HEAD_BYTES, connection_class
+from app.draining import DrainingServer
 from app.errors import SettingsError
 from app.main import create_app
 from app.memory import map_large_blocks
@@ -16,13 +18,14 @@ from app.settings import Settings, unknown_variables
 
 logger = logging.getLogger(__name__)
 
-# Longer than any request takes; a client that stops reading must not hold up the end for ever.
-_DRAIN_SECONDS = 30
 _BACKLOG = 2048
+# Longer than clients and proxies keep a connection that is not used (60 s for many), so that it
+# is not the server who closes it just when the next request is sent.
+_KEEP_ALIVE_SECONDS = 75
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
+    """Serve until SIGTERM or SIGINT, then drain and return.
 
     Raises:
         SettingsError: the address cannot be listened on.
@@ -38,22 +41,30 @@ def serve(settings: Settings) -> None:
         server.should_exit = True
 
     listener = listen(settings)
-    server = uvicorn.Server(
+    app = create_app(settings, on_failure=stop)
+    server = DrainingServer(
         uvicorn.Config(
-            create_app(settings, on_failure=stop),
+            app,
+            http=connection_class(),
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
-        )
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+        ),
+        listener=listener,
+        readiness=app.state.readiness,
+        drain_seconds=settings.drain_seconds,
     )
-    # uvicorn drains at a signal and then raises it again, for whoever handled it before.
+    # The server drains at a signal and then raises it again, for whoever handled it before.
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     host, port = listener.getsockname()[:2]
     logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
     try:
-        server.run(sockets=[listener])
+        server.run()
     finally:
         if failures:
             raise failures[0]
@@ -73,6 +84,7 @@ def listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
         listener.listen(_BACKLOG)
+        listener.setblocking(False)
     except OSError as error:
         listener.close()
         raise SettingsError(

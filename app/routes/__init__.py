@@ -1,15 +1,18 @@
 """The endpoints, one file for each thing they are about."""
 
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
 from app.routes import (
     choices,
     completion,
+    documentation,
     health,
     info,
     knowledge,
     links,
     masks,
+    metrics,
     paths,
     relations,
     triples,
@@ -28,6 +31,16 @@ ROUTERS: tuple[APIRouter, ...] = (
     info.router,
 )
 # Answered without a key.
-OPEN_ROUTERS: tuple[APIRouter, ...] = (health.router,)
+OPEN_ROUTERS: tuple[APIRouter, ...] = (health.router, metrics.router, documentation.router)
 
-__all__ = ["OPEN_ROUTERS", "ROUTERS"]
+__all__ = ["OPEN_ROUTERS", "ROUTERS", "question_paths"]
+
+
+def question_paths() -> frozenset[str]:
+    """The paths where questions are asked: all that take POST."""
+    return frozenset(
+        route.path
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and "POST" in (route.methods or ())
+    )

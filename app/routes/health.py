@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import RedirectResponse
 
 from app.problems import NOT_READY, documented
-from app.readiness import ReadyService
+from app.readiness import AnyReadiness
 from app.schemas.info import Alive, Ready
 
 router = APIRouter(tags=["service"])
@@ -17,8 +17,9 @@ async def health() -> Alive:
 
 
 @router.get("/ready", responses=documented(NOT_READY))
-async def ready(_: ReadyService) -> Ready:
-    """Model and masks are loaded and a first query was answered. Send requests from then on."""
+async def ready(readiness: AnyReadiness) -> Ready:
+    """Model and masks are loaded and a first query was answered. Send requests while it is so."""
+    readiness.check_ready()
     return Ready()
 
 
