@@ -38,6 +38,9 @@ WAYS: tuple[Way, ...] = get_args(Way)
 # Two sides that compute the same differ by rounding.
 _SAME = 1e-4
 
+# As the service has it by default.
+_CACHE_BYTES = 96 * MIB
+
 Answers = list[list[float]]
 
 
@@ -181,7 +184,7 @@ def _work(way: str, base: str, masks: int) -> None:
     model = load_base(base, device="cpu")
     threads = torch.get_num_threads()
     if way == "relata":
-        answer = _ours(Engine(model), chosen)
+        answer = _ours(Engine(model, cache_bytes=_CACHE_BYTES), chosen)
     elif way == "copies":
         answer = _copies(base, chosen, threads)
     else:
