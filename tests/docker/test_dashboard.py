@@ -1,6 +1,7 @@
 """The dashboard's form: what Grafana needs to show it, and that Prometheus can read its queries."""
 
 import json
+import re
 import subprocess
 from collections import Counter
 from itertools import combinations
@@ -9,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.docker.conftest import DOCKER, program, read_yaml
+from tests.docker.conftest import DOCKER, ROOT, program, read_yaml
 from tests.docker.dashboard import (
     ALERTS,
     DASHBOARD,
     alert_queries,
     dashboard,
+    metrics_of,
     panel_queries,
     panels,
 )
@@ -88,6 +90,17 @@ def test_every_series_of_several_has_a_name() -> None:
         if panel["type"] == "timeseries":
             for target in panel["targets"]:
                 assert target["legendFormat"] not in {"", "__auto"}, panel["title"]
+
+
+def test_what_is_asked_for_is_in_the_code() -> None:
+    sources = (ROOT / "app" / "metrics").glob("*.py")
+    text = "".join(source.read_text(encoding="utf-8") for source in sources)
+    named = set(re.findall(r'"(relata_?\w*)"', text))
+    # The client library adds these endings to some kinds of metrics.
+    named |= {f"{name}{ending}" for name in named for ending in ("_total", "_info")}
+    for title, query in (*panel_queries(), *alert_queries()):
+        missing = metrics_of(query) - named
+        assert not missing, f"{title} asks for {missing}"
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
