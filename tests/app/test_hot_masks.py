@@ -312,6 +312,12 @@ def _wait(holds: Callable[[], bool], seconds: float = 60) -> None:
 # Under load.
 
 
+def _paths() -> list[dict[str, Any]]:
+    """Questions whose answers take two turns at the model."""
+    fields = {"relations": ["IsA", "IsA"], "beam": 4, "top_k": 4}
+    return [{"subject": subject, **fields} for subject in SUBJECTS[:4]]
+
+
 def _questions() -> list[dict[str, Any]]:
     single = [{"subject": subject, "relation": "IsA", "top_k": 20} for subject in SUBJECTS]
     union = [
@@ -335,16 +341,31 @@ def expected(
         pack = tmp_path_factory.mktemp("alone")
         write_pack(pack, [make_mask("IsA", seed=seed), relation_masks["HasA"]], name="alone")
         service = Service.load(Settings(base=str(base_folder), packs=(pack,), cache="off"))
-        for question in _questions():
-            answer = service.ask_now(service.features.completion, question).model_dump()
-            answers[str(question), answer["mask"]["digest"]] = _scores(answer)
+        for feature, questions in (
+            (service.features.completion, _questions()),
+            (service.features.paths, _paths()),
+        ):
+            for question in questions:
+                answer = service.ask_now(feature, question).model_dump()
+                answers[str(question), _named(answer)] = _scores(answer)
         service.close()
     # Two masks for each question, which answer it otherwise.
-    assert len({str(scores) for scores in answers.values()}) == 2 * len(_questions())
+    asked = len(_questions()) + len(_paths())
+    assert len({str(scores) for scores in answers.values()}) == 2 * asked
     return answers
 
 
+def _named(answer: Mapping[str, Any]) -> str:
+    """The one digest that an answer names."""
+    models = answer.get("hops", [answer])
+    (digest,) = {model["mask"]["digest"] for model in models}
+    named: str = digest
+    return named
+
+
 def _scores(answer: Mapping[str, Any]) -> dict[str, float]:
+    if "paths" in answer:
+        return {str([hop["object"] for hop in p["hops"]]): p["log_prob"] for p in answer["paths"]}
     return {item["object"]: item["log_prob"] for item in answer["completions"]}
 
 
@@ -361,7 +382,7 @@ def test_no_answer_is_mixed_while_masks_are_replaced(
     digests: set[str] = set()
 
     def check(question: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
-        digest: str = answer["mask"]["digest"]
+        digest = _named(answer)
         alone = expected[str(question), digest]
         found = _scores(answer)
         assert found.keys() == alone.keys()
@@ -378,6 +399,15 @@ def test_no_answer_is_mixed_while_masks_are_replaced(
             count += 1
         return count
 
+    def ask_paths() -> int:
+        count = 0
+        while not done.is_set():
+            question = _paths()[count % len(_paths())]
+            response = client.post("/paths", json=question)
+            check(question, response.raise_for_status().json())
+            count += 1
+        return count
+
     def ask_many() -> int:
         count = 0
         while not done.is_set():
@@ -390,7 +420,7 @@ def test_no_answer_is_mixed_while_masks_are_replaced(
         return count
 
     with ThreadPoolExecutor(6) as pool:
-        asking = [pool.submit(ask_each) for _ in range(4)] + [pool.submit(ask_many)]
+        asking = [pool.submit(ask) for ask in (*[ask_each] * 4, ask_paths, ask_many)]
         try:
             for turn in range(20):
                 response = _put(client, make_mask("IsA", seed=turn % 2 + 1))
