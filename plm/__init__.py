@@ -37,7 +37,14 @@ from plm.cloze import EncodedBatch, EncodedPrompt, Template, collate, encode_pro
 from plm.completion import Completion, Query, Ranking, check_wanted, complete, ranking
 from plm.digest import weights_digest
 from plm.engine import DEFAULT_CACHE_BYTES, Engine, PreparedPass
-from plm.errors import BaseModelError, ObjectError, PlmError, PromptError, TemplateError
+from plm.errors import (
+    BaseModelError,
+    ObjectError,
+    PlmError,
+    PromptError,
+    RowLimitError,
+    TemplateError,
+)
 from plm.layers import GroupedLayer, LayerWeights, Norm, transformer_layer
 from plm.layout import Layout, Slots
 from plm.linear import AnyLinear, Linear, MaskedLinear
@@ -95,6 +102,7 @@ __all__ = [
     "Ranking",
     "Reading",
     "Role",
+    "RowLimitError",
     "Scored",
     "ScoredToken",
     "ScoringPlan",

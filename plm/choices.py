@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from masks import PackedMask
 from plm.base import BaseModel
 from plm.engine import Engine
-from plm.errors import PromptError
+from plm.errors import PromptError, RowLimitError
 from plm.pair import EncodedText, check_text, encode_texts
 from plm.plausibility import Scored, ScoringPlan, plan_scores
 from plm.probe import Probe, Reading
@@ -120,6 +120,7 @@ def plan_choices(
     *,
     scoring: Scoring | None = None,
     normalize: Normalize = "none",
+    most_rows: int | None = None,
 ) -> ChoicePlan:
     """Check and tokenise a question and plan what the model is asked.
 
@@ -132,11 +133,13 @@ def plan_choices(
         normalize: `none` takes the sum over the scored tokens; `token` and `char` divide it by
             their number, or by the characters of the texts they belong to; `pmi` takes off the
             score of the scored texts alone, each without the other (pointwise mutual information).
+        most_rows: rows that the model may be asked for; None sets no limit.
 
     Raises:
-        PromptError: a text cannot be scored, fewer than two choices, two that are the same, or a
-            scoring or normalisation that needs a context; its field is `context`, `choices`,
-            `choices/<index>`, `scoring` or `normalize`.
+        PromptError: a text cannot be scored, fewer than two choices, two that are the same to the
+            model, or a scoring or normalisation that needs a context; its field is `context`,
+            `choices`, `choices/<index>`, `scoring` or `normalize`.
+        RowLimitError: more than `most_rows` tokens are scored. Nothing was made for them yet.
     """
     scoring = scoring or ("pll_l2r" if context is None else "context")
     if context is None and scoring == "context":
@@ -152,13 +155,18 @@ def plan_choices(
         )
         for i, choice in enumerate(checked)
     ]
+    _check_different(texts)
     within = scoring != "pll"
     scored = tuple(Scored(text, _positions(text, scoring), within) for text in texts)
     alone: tuple[tuple[Scored, ...], ...] = tuple(() for _ in scored)
     if normalize == "pmi" and context is not None:
         alone = _alone(base, context, checked, scoring)
-    plan = plan_scores(base, [*scored, *(one for several in alone for one in several)], mask)
-    return ChoicePlan(base, scoring, normalize, scored, alone, plan)
+    every = [*scored, *(one for several in alone for one in several)]
+    # The context alone is the same for every choice.
+    rows = sum(len(one.positions) for one in set(every))
+    if most_rows is not None and rows > most_rows:
+        raise RowLimitError(rows, most_rows)
+    return ChoicePlan(base, scoring, normalize, scored, alone, plan_scores(base, every, mask))
 
 
 def score_choices(
@@ -211,6 +219,18 @@ def _check_choices(base: BaseModel, choices: Sequence[str]) -> list[str]:
             )
         checked.append(text)
     return checked
+
+
+def _check_different(texts: Sequence[EncodedText]) -> None:
+    """Refuse choices that differ to a reader alone: one of them would be the best by its place."""
+    first: dict[tuple[int, ...], int] = {}
+    for index, text in enumerate(texts):
+        if (same := first.setdefault(text.input_ids, index)) != index:
+            raise PromptError(
+                f"choices/{index}",
+                f"it becomes the same tokens as choice {same}, so that the model cannot tell them "
+                f"apart; leave one of them out",
+            )
 
 
 def _positions(text: EncodedText, scoring: Scoring) -> tuple[int, ...]:

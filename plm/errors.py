@@ -17,6 +17,18 @@ class ObjectError(PlmError):
     """A word that is not exactly one token, or a token id outside the vocabulary."""
 
 
+class RowLimitError(PlmError):
+    """Something that needs more rows of the model than the caller allows.
+
+    Attributes:
+        count: how many it needs.
+    """
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(f"{count} rows of the model are needed, and at most {limit} are allowed")
+        self.count = count
+
+
 class PromptError(PlmError):
     """A request that cannot become a prompt or a ranking.
 

@@ -61,36 +61,58 @@ def check_text(base: BaseModel, text: str, field: str) -> str:
 
 
 def encode_texts(base: BaseModel, *texts: str, field: str) -> EncodedText:
-    """Tokenise one checked text, or two as a pair; `field` is what an error calls them.
+    """Tokenise one checked text, or a context and a choice as a pair.
 
     Raises:
-        PromptError: together they are longer than the model reads.
+        PromptError: they are longer than the model reads, or the base's tokenizer puts nothing
+            between two texts; its field is `context` where the context alone is at fault, else
+            `field`.
         ValueError: not one or two texts.
     """
     if len(texts) not in (1, 2):
         raise ValueError(f"one text, or a pair, not {len(texts)}")
     encoding = base.tokenizer.backend_tokenizer.encode(*texts)
     ids: list[int] = encoding.ids
-    if len(ids) > base.max_length:
-        raise PromptError(
-            field,
-            f"it is {len(ids)} tokens long{' with its context' if len(texts) == 2 else ''}; "
-            f"{base.name} reads at most {base.max_length}",
-        )
     sequences, words = encoding.sequence_ids, encoding.word_ids
+    parts = tuple(
+        tuple(place for place, owner in enumerate(sequences) if owner == number)
+        for number in range(len(texts))
+    )
+    _check_length(base, len(ids), parts, field)
+    if len(parts) == 2 and parts[0][-1] + 1 == parts[1][0]:
+        raise PromptError(
+            "context",
+            f"the tokenizer of {base.name} puts no special token between two texts; leave the "
+            f"context out, or serve a base whose tokenizer lays out pairs",
+        )
     # Words are counted from 0 in each text.
     second_words = 1 + max((w for w, s in zip(words, sequences, strict=True) if s == 0), default=0)
     types = encoding.type_ids
     return EncodedText(
         texts=texts,
         input_ids=tuple(ids),
-        parts=tuple(
-            tuple(place for place, owner in enumerate(sequences) if owner == number)
-            for number in range(len(texts))
-        ),
+        parts=parts,
         words=tuple(
             None if owner is None else word + (second_words if owner else 0)
             for word, owner in zip(words, sequences, strict=True)
         ),
         second_segment=types.index(1) if base.has_segments and 1 in types else None,
+    )
+
+
+def _check_length(
+    base: BaseModel, length: int, parts: tuple[tuple[int, ...], ...], field: str
+) -> None:
+    if length <= base.max_length:
+        return
+    if len(parts) == 2 and length - len(parts[1]) >= base.max_length:
+        raise PromptError(
+            "context",
+            f"it is {len(parts[0])} tokens long, which leaves no room for a choice: {base.name} "
+            f"reads at most {base.max_length}, special ones included",
+        )
+    raise PromptError(
+        field,
+        f"it is {length} tokens long{' with its context' if len(parts) == 2 else ''}; "
+        f"{base.name} reads at most {base.max_length}",
     )

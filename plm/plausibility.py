@@ -37,12 +37,12 @@ class Scored:
         """What is masked to score the token at a position: that, and later tokens of its word."""
         if not self.within_word:
             return (position,)
-        word = self.text.words[position]
-        return tuple(
-            later
-            for later in range(position, len(self.text.words))
-            if later == position or (word is not None and self.text.words[later] == word)
-        )
+        words = self.text.words
+        end = position + 1
+        # The tokens of a word stand side by side.
+        while end < len(words) and words[end] is not None and words[end] == words[position]:
+            end += 1
+        return tuple(range(position, end))
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,5 +38,5 @@ class Features:
             links=Links(base, sets, knowledge),
             triples=Triples(base),
             paths=Paths(base, sets),
-            choices=Choices(base),
+            choices=Choices(base, settings.max_rows),
         )

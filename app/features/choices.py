@@ -6,12 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.catalogue import Catalogue
-from app.errors import FieldFault, PromptRefusedError, RequestError
+from app.errors import FieldFault, PromptRefusedError, RequestError, TooManyRowsError
 from app.features.feature import Path
 from app.features.specialise import Specialised, identity, specialise
 from app.schemas.choices import ChoiceAnswer, ChoiceQuestion, ScoredChoice, TokenPart
 from app.validation import parse
-from plm import BaseModel, ChoicePlan, ChoiceScore, Probe, PromptError, Reading, plan_choices
+from plm import (
+    BaseModel,
+    ChoicePlan,
+    ChoiceScore,
+    Probe,
+    PromptError,
+    Reading,
+    RowLimitError,
+    plan_choices,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +69,14 @@ class ChoiceTask:
 
 
 class Choices:
-    """Scores the choices of a question."""
+    """Scores the choices of a question, with at most so many rows of the model."""
 
     kind = "score_choices"
     many = "questions"
 
-    def __init__(self, base: BaseModel) -> None:
+    def __init__(self, base: BaseModel, max_rows: int) -> None:
         self._base = base
+        self._max_rows = max_rows
 
     def prepare(self, body: object, catalogue: Catalogue, path: Path = ()) -> ChoiceTask:
         """Find the mask, tokenise each choice with its context and mask token after token.
@@ -74,6 +84,7 @@ class Choices:
         Raises:
             UnknownRelationError, RefusedRelationError: a relation is not served.
             RequestError: a field cannot be used; the error says which, and what is right.
+            TooManyRowsError: the question alone needs more rows than a request may.
         """
         source = parse(ChoiceQuestion, body, path)
         model = specialise(
@@ -92,9 +103,12 @@ class Choices:
                 model.mask,
                 scoring=source.scoring,
                 normalize=source.normalize,
+                most_rows=self._max_rows,
             )
         except PromptError as error:
             raise _refused(error, path) from error
+        except RowLimitError as error:
+            raise TooManyRowsError(error.count, self._max_rows) from error
         return ChoiceTask(source, model, plan)
 
 
