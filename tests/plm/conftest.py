@@ -55,14 +55,16 @@ SENTENCES = (
 )
 
 
-def _wordpiece(specials: Sequence[str], cls: str, sep: str, unk: str) -> Tokenizer:
+def _wordpiece(specials: Sequence[str], cls: str, sep: str, unk: str, between: str) -> Tokenizer:
     vocab = {token: index for index, token in enumerate((*specials, *WORDS))}
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token=unk))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{cls} $A {sep}", special_tokens=[(cls, vocab[cls]), (sep, vocab[sep])]
+        single=f"{cls} $A {sep}",
+        pair=f"{cls} $A {between} $B:1 {sep}:1",
+        special_tokens=[(cls, vocab[cls]), (sep, vocab[sep])],
     )
     return tokenizer
 
@@ -87,7 +89,7 @@ def make_tokenizer(model_type: str) -> PreTrainedTokenizerFast:
     if model_type in ("bert", "distilbert"):
         specials = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
         return PreTrainedTokenizerFast(
-            tokenizer_object=_wordpiece(specials, "[CLS]", "[SEP]", "[UNK]"),
+            tokenizer_object=_wordpiece(specials, "[CLS]", "[SEP]", "[UNK]", "[SEP]"),
             pad_token="[PAD]",
             unk_token="[UNK]",
             cls_token="[CLS]",
@@ -101,7 +103,11 @@ def make_tokenizer(model_type: str) -> PreTrainedTokenizerFast:
         _byte_bpe()
         if model_type == "roberta"
         else _wordpiece(
-            ("<s>", "<pad>", "</s>", unknown, "<mask>", "[CLS]"), "<s>", "</s>", unknown
+            ("<s>", "<pad>", "</s>", unknown, "<mask>", "[CLS]"),
+            "<s>",
+            "</s>",
+            unknown,
+            "</s> </s>",
         )
     )
     return PreTrainedTokenizerFast(
