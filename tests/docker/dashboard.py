@@ -11,8 +11,8 @@ from tests.docker.conftest import DOCKER, read_yaml
 DASHBOARD = DOCKER / "grafana" / "dashboards" / "relata.json"
 ALERTS = DOCKER / "prometheus" / "alerts.yml"
 
-# What Grafana puts in their place: the least it can be here, and every replica.
-_VARIABLES = {"$__rate_interval": "1m", "$instance": ".*"}
+# What Grafana puts in their place: a time as long as a test may take, and every replica.
+_VARIABLES = {"$__rate_interval": "5m", "$instance": ".*"}
 _SUFFIXES = ("_bucket", "_sum", "_count")
 # What prometheus_client and HAProxy export of themselves, and Prometheus of its targets.
 _OTHERS = ("haproxy_", "process_", "python_")

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from tests.redis_server import start_redis
 
 ADMIN_KEY = "a-key-of-the-admin-0"
 START_SECONDS = 240
+ROUNDS = (("linen", "NotDesires"), ("cotton", "Desires"))
 
 
 @dataclass
@@ -157,10 +157,10 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
         wait_for(lambda: answers(found.prometheus, "/-/ready"), "Prometheus is ready", 60)
         wait_for(lambda: len(found.query("up == 1")) == 3, "all targets are scraped", 60)
         # Rates need a figure from before and one from after.
-        cause_what_is_counted(found.proxy, "linen", "NotDesires")
-        time.sleep(3)
-        cause_what_is_counted(found.proxy, "cotton", "Desires")
-        time.sleep(3)
+        for changes, (subject, removed) in enumerate(ROUNDS, 1):
+            cause_what_is_counted(found.proxy, subject, removed)
+            last = f'relata_mask_changes_total{{change="delete"}} == {changes}'
+            wait_for(lambda last=last: bool(found.query(last)), f"{last} is scraped", 60)
         yield found
 
 
