@@ -89,8 +89,8 @@ class TooManyRowsError(AppError):
 
     def __init__(self, count: int, limit: int) -> None:
         super().__init__(
-            f"the request needs {count} sentences run through the model; at most {limit} go into "
-            f"one. Send several requests, or shorter texts"
+            f"the request needs {count} or more sentences run through the model; at most {limit} "
+            f"go into one. Send several requests, or shorter texts"
         )
         self.limit = limit
 

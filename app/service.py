@@ -23,6 +23,7 @@ from app.errors import (
     TooManyCandidatesError,
     TooManyItemsError,
     TooManyQuestionsError,
+    TooManyRowsError,
 )
 from app.features import Features
 from app.features.feature import Feature, RanksCandidates, Task
@@ -175,7 +176,8 @@ class Service:
         with self.inference.reserve(len(bodies)):
             started = perf_counter()
             catalogue = self.catalogue
-            tasks = await self.in_thread(lambda: _prepare_each(feature, bodies, catalogue))
+            rows = self.settings.max_rows
+            tasks = await self.in_thread(lambda: _prepare_each(feature, bodies, catalogue, rows))
             tokenize = perf_counter() - started
             answers, timing = await self._follow(tasks)
         return answers, Timing(tokenize, timing.queue, timing.infer)
@@ -227,14 +229,21 @@ class Service:
 
 
 def _prepare_each(
-    feature: Feature, bodies: Sequence[object], catalogue: Catalogue
+    feature: Feature, bodies: Sequence[object], catalogue: Catalogue, max_rows: int
 ) -> list[Task | Exception]:
     tasks: list[Task | Exception] = []
+    rows = 0
     for index, body in enumerate(bodies):
         try:
-            tasks.append(feature.prepare(body, catalogue, (feature.many, index)))
+            task = feature.prepare(body, catalogue, (feature.many, index))
         except (AppError, UnknownRelationError) as error:
             tasks.append(error)
+            continue
+        tasks.append(task)
+        rows += len(task.probes)
+        if rows > max_rows:
+            # Before the others' rows take memory too: a short body can ask for millions.
+            raise TooManyRowsError(rows, max_rows)
     return tasks
 
 
