@@ -1,4 +1,4 @@
-"""Gives freed memory back to the system, where the C library keeps it otherwise.
+"""What the C library does with memory that is freed.
 
 Both functions do nothing with a C library other than glibc.
 """
@@ -9,18 +9,23 @@ import logging
 logger = logging.getLogger(__name__)
 
 # <malloc.h> of glibc.
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_LARGE = 2**20
+# The largest that glibc takes: half of the largest heap of a thread.
+_MAPPED_FROM = 32 * 2**20
+_KEPT = 256 * 2**20
 
 
-def map_large_blocks() -> None:
-    """Let every block of 1 MiB and more be mapped on its own, and so be returned when freed.
+def keep_buffers() -> None:
+    """Keep what a pass over the model frees for the next pass, which needs the same.
 
-    glibc raises that threshold to 32 MiB as it sees large blocks freed; masked weights that come
-    and go then lie between others in a heap that only grows.
+    By default glibc maps large blocks anew and returns freed memory at once, and every pass pays
+    for its pages again: a third of its time.
     """
     try:
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
     except (AttributeError, OSError, TypeError):
         logger.debug("this C library has no mallopt")
 

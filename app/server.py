@@ -13,11 +13,14 @@ from app.connections import HEAD_BYTES, connection_class
 from app.draining import DrainingServer
 from app.errors import SettingsError
 from app.main import create_app
-from app.memory import map_large_blocks
+from app.memory import keep_buffers
 from app.settings import Settings, unknown_variables
 
 logger = logging.getLogger(__name__)
 
+# The model's thread gives the interpreter away at each operation and wants it back in a moment; by
+# default a thread that is parsing or writing JSON may keep it for ten operations' time.
+_SWITCH_SECONDS = 0.0002
 _BACKLOG = 2048
 # Longer than clients and proxies keep a connection that is not used (60 s for many), so that it
 # is not the server who closes it just when the next request is sent.
@@ -33,7 +36,8 @@ def serve(settings: Settings) -> None:
     """
     for name in unknown_variables(os.environ):
         logger.warning("%s is set, but there is no such setting", name)
-    map_large_blocks()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    keep_buffers()
     failures: list[Exception] = []
 
     def stop(error: Exception) -> None:
