@@ -49,9 +49,12 @@ class Lookups:
         self._some = asyncio.Event()
         self._overdue = asyncio.Event()
         self._answered = 0.0
+        self._over = False
 
     async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, object]:
         """What Redis has under the keys, as far as it said so in time."""
+        if self._over:
+            return {}
         loop = asyncio.get_running_loop()
         started = loop.time()
         lookup = _Lookup(keys, loop.create_future(), len(keys))
@@ -80,6 +83,7 @@ class Lookups:
                 if under_way:
                     await self._look_up(under_way)
         finally:
+            self._over = True
             for lookup in (*self._waiting, *(lookup for lookup, _ in under_way)):
                 lookup.finish()
 

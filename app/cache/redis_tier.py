@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -118,10 +119,9 @@ class RedisTier:
                     Writes(writer, prefix=PREFIX, lifetime=self._lifetime),
                 )
                 self._begin(session)
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(session.lookups.run())
-                    tasks.create_task(session.lookups.watch())
-                    tasks.create_task(session.writes.run())
+                await _until_one_ends(
+                    session.lookups.run(), session.lookups.watch(), session.writes.run()
+                )
             except Exception as error:
                 # Whatever it is, requests are answered without Redis.
                 self._failed(error, used=since is not None)
@@ -184,9 +184,26 @@ async def _client(address: RedisAddress) -> AsyncIterator[Redis]:
             await pool.disconnect()
 
 
-def _reason(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+async def _until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
+    """Run works together; when one ends, no matter how, end the others.
+
+    Raises:
+        Exception: what that one raised.
+    """
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in ended:
+        if task.cancelled():
+            raise RuntimeError("a task that uses it was cancelled")
+        task.result()
+
+
+def _reason(error: Exception) -> str:
     # What Redis said may be anything; a line of the log stays one.
     said = str(error).encode("unicode_escape").decode()
     return f"{type(error).__name__} {said}"[:200].rstrip()
