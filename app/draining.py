@@ -46,11 +46,11 @@ class Acceptor:
 
     async def close(self) -> None:
         """Take those that are there, and refuse any other from now on."""
-        if self._resume is not None:
-            self._resume.cancel()
         self._loop.remove_reader(self._listener)
         while self._accept(_AT_ONCE) == _AT_ONCE:
             pass
+        if self._resume is not None:
+            self._resume.cancel()
         self._listener.close()
         if self._taking:
             await asyncio.wait(self._taking)
