@@ -29,13 +29,13 @@ class Answered:
         readings: one for each probe, or the error that it ended in.
         queue_seconds: the longest wait of a probe for the model, or for the cache.
         infer_seconds: the longest pass that a probe was part of.
-        sources: where each reading came from; None without a cache.
+        sources: where each reading came from; empty without a cache.
     """
 
     readings: tuple[Reading | Exception, ...]
     queue_seconds: float
     infer_seconds: float
-    sources: tuple[Source, ...] | None = None
+    sources: tuple[Source, ...] = ()
 
 
 class Inference:
@@ -137,7 +137,7 @@ def _cache(engine: Engine, settings: Settings) -> AnswerCache | None:
 def _by_question(
     questions: Sequence[Sequence[Probe]], outcome: Outcome[Reading] | Answers
 ) -> list[Answered]:
-    sources = outcome.sources if isinstance(outcome, Answers) else None
+    sources = outcome.sources if isinstance(outcome, Answers) else ()
     answered = []
     start = 0
     for question in questions:
@@ -147,7 +147,7 @@ def _by_question(
                 outcome.results[start:stop],
                 outcome.queue_seconds,
                 outcome.infer_seconds,
-                None if sources is None else sources[start:stop],
+                sources[start:stop],
             )
         )
         start = stop

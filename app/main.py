@@ -11,12 +11,13 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app.access import HEADER as KEY_HEADER
 from app.access import Access, KeyNeeded
+from app.cache.status import HEADER as CACHE_HEADER
 from app.closing import ConnectionClosing
 from app.door import Door
 from app.memory import return_freed
 from app.metrics import Metrics
 from app.openapi import document
-from app.problems import add_error_handlers
+from app.problems import UNAUTHORIZED, add_error_handlers, documented
 from app.readiness import Readiness
 from app.routes import OPEN_ROUTERS, ROUTERS, question_paths
 from app.routes.asking import TIMEOUT_HEADER
@@ -44,7 +45,14 @@ _CORS_HEADERS = (
     REQUEST_HEADER,
     TIMEOUT_HEADER,
 )
-_CORS_EXPOSED = ("ETag", "Retry-After", "Server-Timing", "WWW-Authenticate", REQUEST_HEADER)
+_CORS_EXPOSED = (
+    CACHE_HEADER,
+    "ETag",
+    "Retry-After",
+    "Server-Timing",
+    "WWW-Authenticate",
+    REQUEST_HEADER,
+)
 
 
 def create_app(
@@ -61,6 +69,7 @@ def create_app(
         try:
             service = await to_thread.run_sync(_load, settings, metrics, abandon_on_cancel=True)
             await service.hot_masks.open()
+            await service.inference.connect()
         except Exception as error:
             if on_failure is None:
                 raise
@@ -81,6 +90,7 @@ def create_app(
         if readiness.service is not None:
             await readiness.service.hot_masks.close()
             await to_thread.run_sync(readiness.service.close)
+            await readiness.service.inference.disconnect()
 
     app = FastAPI(
         title="Relata",
@@ -95,7 +105,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.access = Access.of(settings)
     for router in ROUTERS:
-        app.include_router(router, dependencies=[KeyNeeded])
+        app.include_router(router, dependencies=[KeyNeeded], responses=documented(UNAUTHORIZED))
     for router in OPEN_ROUTERS:
         app.include_router(router)
     add_error_handlers(app)

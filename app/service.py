@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 from typing import Self, TypeVar
@@ -14,6 +15,7 @@ from typing import Self, TypeVar
 import torch
 
 from app.batcher import Pass
+from app.cache import Source
 from app.catalogue import Catalogue
 from app.changes import HotMasks, MaskRegister, check_distinct
 from app.errors import (
@@ -45,17 +47,19 @@ _PREPARING_THREADS = 2
 
 @dataclass(frozen=True)
 class Timing:
-    """Where the time of a request went, in seconds.
+    """Where the time of a request went, in seconds, and where its readings came from.
 
     Attributes:
         tokenize: checking, finding masks and tokenising.
-        queue: the longest wait of a question for the model, summed over its steps.
+        queue: the longest wait of a question for the model or the cache, summed over its steps.
         infer: the longest pass that a question was part of, summed over its steps.
+        sources: how many readings came from where; empty without a cache.
     """
 
     tokenize: float
     queue: float
     infer: float
+    sources: Mapping[Source, int] = field(default_factory=dict)
 
 
 class Service:
@@ -155,7 +159,7 @@ class Service:
             ((answer,), timing) = await self._follow([task])
         if isinstance(answer, Exception):
             raise answer
-        return answer, Timing(tokenize, timing.queue, timing.infer)
+        return answer, replace(timing, tokenize=tokenize)
 
     async def ask_many(
         self, feature: Feature, bodies: Sequence[object]
@@ -180,7 +184,7 @@ class Service:
             tasks = await self.in_thread(lambda: _prepare_each(feature, bodies, catalogue, rows))
             tokenize = perf_counter() - started
             answers, timing = await self._follow(tasks)
-        return answers, Timing(tokenize, timing.queue, timing.infer)
+        return answers, replace(timing, tokenize=tokenize)
 
     def ask_now(self, feature: Feature, body: object) -> Outbound:
         """Answer one question on the calling thread, for use without a server.
@@ -207,17 +211,20 @@ class Service:
         """Run tasks, each through all of its steps, those of one round together."""
         steps: list[Task | Outbound | Exception] = list(tasks)
         queue = infer = 0.0
+        sources: Counter[Source] = Counter()
         while running := [place for place, step in enumerate(steps) if isinstance(step, Task)]:
             going = [step for place in running if isinstance(step := steps[place], Task)]
             self._check_items(going)
             answered = await self.inference.read([task.probes for task in going])
             queue += max(part.queue_seconds for part in answered)
             infer += max(part.infer_seconds for part in answered)
+            for part in answered:
+                sources.update(part.sources)
             advanced = await self.in_thread(partial(_advance_each, going, answered))
             for place, step in zip(running, advanced, strict=True):
                 steps[place] = step
         answers = [step for step in steps if not isinstance(step, Task)]
-        return answers, Timing(0.0, queue, infer)
+        return answers, Timing(0.0, queue, infer, sources)
 
     def _check_items(self, tasks: Sequence[Task]) -> None:
         count = sum(task.items for task in tasks)

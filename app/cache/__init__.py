@@ -9,6 +9,7 @@ from app.cache.answers import AnswerCacheStats, Answers, Source
 from app.cache.keys import AnswerKeys
 from app.cache.memory import MemoryTier
 from app.cache.redis_tier import RedisTier
+from app.cache.status import cache_status
 
 __all__ = [
     "AnswerCache",
@@ -18,4 +19,5 @@ __all__ = [
     "MemoryTier",
     "RedisTier",
     "Source",
+    "cache_status",
 ]

@@ -13,6 +13,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from app.body import read_json
+from app.cache.status import HEADER as CACHE_HEADER
+from app.cache.status import cache_status
 from app.errors import DeadlineError, FieldFault, RequestError, TimeoutHeaderError
 from app.features.feature import Feature, Summarising
 from app.json_text import decode_json, encode_json
@@ -92,6 +94,8 @@ async def answer(request: Request, service: Service, feature: Feature) -> Respon
         trace.outcomes[_outcome(error)] += trace.questions
         raise
     headers = {"Server-Timing": _server_timing(trace.timing)}
+    if trace.timing.sources:
+        headers[CACHE_HEADER] = cache_status(trace.timing.sources)
     return Response(content, media_type="application/json", headers=headers)
 
 
