@@ -79,7 +79,7 @@ class Server:
 
     def wait_listening(self) -> None:
         def address() -> str | None:
-            match = re.search(r"listening on (http://\S+)", self.log.read_text())
+            match = re.search(r"listening on (http://[^\s\"]+)", self.log.read_text())
             return match[1] if match else None
 
         self.url = self._wait(address)
