@@ -48,6 +48,11 @@ def test_the_environment_is_read_and_flags_win(monkeypatch: pytest.MonkeyPatch) 
         ("MAX_BODY_BYTES", "lots", "e.g. 1MiB"),
         ("LOG_LEVEL", "loud", "debug, info"),
         ("QUEUE_SIZE", "1.5", "at least 1"),
+        ("LOG_FORMAT", "xml", "text or json"),
+        ("DRAIN_SECONDS", "-1", "0 to 300"),
+        ("DRAIN_SECONDS", "301", "0 to 300"),
+        ("REQUEST_TIMEOUT", "0", "above 0"),
+        ("MAX_REQUEST_TIMEOUT", "inf", "above 0"),
     ],
 )
 def test_a_bad_value_names_the_variable_and_what_is_right(
@@ -63,6 +68,11 @@ def test_a_bad_value_names_the_variable_and_what_is_right(
 def test_a_request_must_fit_the_queue() -> None:
     with pytest.raises(SettingsError, match="RELATA_MAX_QUERIES is 20, but RELATA_QUEUE_SIZE"):
         load_settings({"max_queries": "20", "queue_size": "10"})
+
+
+def test_the_usual_deadline_may_be_asked_for() -> None:
+    with pytest.raises(SettingsError, match="RELATA_REQUEST_TIMEOUT is 20, but RELATA_MAX_REQ"):
+        load_settings({"request_timeout": "20", "max_request_timeout": "10"})
 
 
 def test_a_slip_of_the_pen_is_noticed() -> None:

@@ -7,14 +7,17 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.logs import note_request
+from app.metrics import Metrics
 from app.problems import add_error_handlers
+from app.readiness import Readiness
 from app.tracing import RequestTracing
 
 
 def _get(path: str) -> httpx.Response:
     app = FastAPI()
     add_error_handlers(app)
-    app.add_middleware(RequestTracing)
+    app.add_middleware(RequestTracing, metrics=Metrics(), readiness=Readiness())
 
     @app.get("/fails")
     async def fails() -> None:
@@ -33,6 +36,7 @@ def _get(path: str) -> httpx.Response:
 
 
 def test_a_crash_is_a_problem_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.addFilter(note_request)
     with caplog.at_level(logging.INFO):
         response = _get("/fails")
     assert response.status_code == 500
@@ -43,7 +47,7 @@ def test_a_crash_is_a_problem_that_tells_nothing(caplog: pytest.LogCaptureFixtur
     assert problem["request_id"] == "trace-7"
     assert "secret" not in response.text
     (record,) = [record for record in caplog.records if record.exc_info]
-    assert "trace-7" in record.getMessage()
+    assert record.request_id == "trace-7"
     assert "secret" in str(record.exc_info)
 
 
@@ -55,9 +59,10 @@ def test_what_the_framework_validates_is_a_problem_too() -> None:
 
 
 def test_each_request_leaves_a_line_with_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.addFilter(note_request)
     with caplog.at_level(logging.INFO):
         _get("/numbers/7")
-    assert any(
-        "GET /numbers/7 200" in record.getMessage() and "trace-7" in record.getMessage()
-        for record in caplog.records
-    )
+    (record,) = [record for record in caplog.records if record.name == "app.tracing"]
+    assert record.getMessage().startswith("GET /numbers/7 200 ")
+    assert (record.method, record.path, record.status) == ("GET", "/numbers/7", 200)
+    assert record.request_id == "trace-7"
