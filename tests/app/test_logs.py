@@ -129,6 +129,9 @@ def test_warnings_and_other_libraries_join_in(capfd: pytest.CaptureFixture[str])
     library = logging.getLogger("transformers")
     library.addHandler(logging.StreamHandler())
     library.propagate = False
+    # Another test may have silenced it.
+    library.setLevel(logging.WARNING)
+    logging.getLogger("transformers.models").setLevel(logging.NOTSET)
     set_up_logging("warning", "json")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
