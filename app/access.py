@@ -28,7 +28,7 @@ ApiKey = Annotated[str | None, Security(_API_KEY)]
 
 @dataclass(frozen=True)
 class Access:
-    """The keys of an application, as digests: of equal length, and no secret in memory dumps.
+    """The keys of an application, as digests: comparing them tells not even their length.
 
     Attributes:
         api: of the keys that questions are answered for; empty: for everybody.
