@@ -28,8 +28,8 @@ from benchmarks.server import running_server
 from benchmarks.tables import finish, provenance_table, table
 
 # Questions that are asked again, at random; their answers do not fit into the server's memory.
-_HOT = 2_000
-_MEMORY = "128KiB"
+_HOT = 1_000
+_MEMORY = "64KiB"
 _TOP_K = 10
 # Scores of the same question may differ by rounding, for what shares a pass is never the same.
 _SAME = 1e-4
