@@ -2,10 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TypeVar
 
 from app.batcher import Outcome
 from app.cache.answers import AnswerCacheStats, Answers, Source
@@ -13,15 +12,15 @@ from app.cache.flights import Departure, Flight, Flights
 from app.cache.keys import AnswerKeys
 from app.cache.memory import MemoryTier
 from app.cache.redis_tier import RedisTier
-from app.cache.values import pack, seal, unpack, unseal
+from app.cache.turns import Turns
+from app.cache.values import pack, packed_bytes, seal, unpack, unseal
 from plm import Probe, Reading
-
-Item = TypeVar("Item")
 
 Ask = Callable[[Sequence[Probe]], Awaitable[Outcome[Reading]]]
 
-# Keys looked at before others get their turn at the event loop.
-_STRETCH = 256
+# Bytes of an answer that goes to Redis. The model ranks a whole vocabulary about as soon as Redis
+# has sent it.
+_LARGEST_SHARED = 2**16
 
 
 @dataclass(eq=False)
@@ -79,8 +78,10 @@ class AnswerCache:
             Exception: whatever `ask` raises.
         """
         keys: list[bytes] = []
-        async for part in _stretches(probes):
-            keys.extend(map(self._key, part))
+        turns = Turns()
+        for probe in probes:
+            keys.append(self._key(probe))
+            await turns.give()
         errand = _Errand(dict(zip(keys, probes, strict=True)))
         while missing := await self._look_in_memory(errand):
             departure = self._flights.depart(missing, errand.failed)
@@ -109,36 +110,50 @@ class AnswerCache:
     async def _look_in_memory(self, errand: _Errand) -> list[bytes]:
         """The keys that neither the errand nor memory has."""
         missing: list[bytes] = []
-        async for part in _stretches([key for key in errand.probes if key not in errand.found]):
-            for key in part:
-                packed = self._memory.get(key)
-                reading = None if packed is None else unpack(errand.probes[key].wanted, packed)
-                if reading is None:
-                    missing.append(key)
-                else:
-                    errand.found[key] = (reading, Source.MEMORY)
+        turns = Turns()
+        for key, probe in errand.probes.items():
+            if key in errand.found:
+                continue
+            packed = self._memory.get(key)
+            reading = None if packed is None else unpack(probe.wanted, packed)
+            if reading is None:
+                missing.append(key)
+            else:
+                errand.found[key] = (reading, Source.MEMORY)
+            await turns.give()
         return missing
 
     async def _find(self, errand: _Errand, departure: Departure, ask: Ask) -> None:
         """Find what is not others' to find, in Redis and by asking."""
         lead = departure.lead
         keys = [*lead, *departure.alone]
-        if self._redis is not None and keys:
-            started = perf_counter()
-            held = await self._redis.get(keys)
-            errand.queue_seconds += perf_counter() - started
-            async for part in _stretches(list(held.items())):
-                for key, sealed in part:
-                    self._take(errand, key, sealed, lead.get(key))
+        turns = Turns()
+        if self._redis is not None:
+            for key, sealed in (await self._look_in_redis(errand, keys)).items():
+                self._take(errand, key, sealed, lead.get(key))
+                await turns.give()
             keys = [key for key in keys if key not in errand.found]
         if not keys:
             return
         outcome = await ask([errand.probes[key] for key in keys])
         errand.queue_seconds += outcome.queue_seconds
         errand.infer_seconds = max(errand.infer_seconds, outcome.infer_seconds)
-        async for answered in _stretches(list(zip(keys, outcome.results, strict=True))):
-            for key, result in answered:
-                self._keep(errand, key, result, lead.get(key))
+        for key, result in zip(keys, outcome.results, strict=True):
+            self._keep(errand, key, result, lead.get(key))
+            await turns.give()
+
+    async def _look_in_redis(
+        self, errand: _Errand, keys: Sequence[bytes]
+    ) -> Mapping[bytes, object]:
+        """What Redis says to the keys of answers that are not too large for it."""
+        sizes = {key: packed_bytes(errand.probes[key].wanted) for key in keys}
+        shared = [key for key, size in sizes.items() if size <= _LARGEST_SHARED]
+        if self._redis is None or not shared:
+            return {}
+        started = perf_counter()
+        held = await self._redis.get(shared, max(sizes[key] for key in shared))
+        errand.queue_seconds += perf_counter() - started
+        return held
 
     def _take(self, errand: _Errand, key: bytes, sealed: object, flight: Flight | None) -> None:
         """What Redis says is believed only if it bears the seal of the key."""
@@ -158,7 +173,7 @@ class AnswerCache:
         if isinstance(result, Reading):
             packed = pack(result)
             self._memory.put(key, packed)
-            if self._redis is not None:
+            if self._redis is not None and len(packed) <= _LARGEST_SHARED:
                 self._redis.put(key, seal(key, packed))
         errand.found[key] = (result, Source.MODEL)
         if flight is not None:
@@ -188,11 +203,3 @@ class AnswerCache:
             seen.add(key)
         self._counts.update(sources)
         return Answers(tuple(results), tuple(sources), errand.queue_seconds, errand.infer_seconds)
-
-
-async def _stretches(items: Sequence[Item]) -> AsyncIterator[Sequence[Item]]:
-    """The items, a stretch at a time, others having their turn in between."""
-    for start in range(0, len(items), _STRETCH):
-        if start:
-            await asyncio.sleep(0)
-        yield items[start : start + _STRETCH]

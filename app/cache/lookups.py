@@ -9,17 +9,22 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import InvalidResponse
 
-# Keys of one MGET, and those of one caller at a time, so that a caller with thousands of them
-# does not hold up the others.
+# Keys of one MGET and bytes of its reply, and keys of one caller at a time, so that neither a
+# caller with thousands of them nor one with large values holds up the others.
 _KEYS_AT_ONCE = 512
+_BYTES_AT_ONCE = 2**20
 _SHARE = 64
 
 
 @dataclass(eq=False)
 class _Lookup:
-    """What one caller waits for: `taken` of its keys are under way, `left` not answered."""
+    """What one caller waits for: `taken` of its keys are under way, `left` not answered.
+
+    A value has `size` bytes at most.
+    """
 
     keys: Sequence[bytes]
+    size: int
     done: "asyncio.Future[None]"
     left: int
     taken: int = 0
@@ -51,13 +56,13 @@ class Lookups:
         self._answered = 0.0
         self._over = False
 
-    async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, object]:
-        """What Redis has under the keys, as far as it said so in time."""
+    async def get(self, keys: Sequence[bytes], size: int) -> Mapping[bytes, object]:
+        """What Redis has under the keys, each of `size` bytes at most, if it says so in time."""
         if self._over:
             return {}
         loop = asyncio.get_running_loop()
         started = loop.time()
-        lookup = _Lookup(keys, loop.create_future(), len(keys))
+        lookup = _Lookup(keys, size, loop.create_future(), len(keys))
         self._waiting.append(lookup)
         self._some.set()
         try:
@@ -67,7 +72,8 @@ class Lookups:
         # Where others were answered meanwhile it was only too much to look up.
         if not lookup.done.done() and self._answered < started:
             self._overdue.set()
-        return lookup.found
+        # What comes later is nobody's any more.
+        return dict(lookup.found)
 
     async def run(self) -> None:
         """Look up whatever is asked, until something fails.
@@ -98,14 +104,16 @@ class Lookups:
 
     def _take(self) -> list[tuple[_Lookup, Sequence[bytes]]]:
         taken = []
-        room = _KEYS_AT_ONCE
-        while self._waiting and room:
+        keys, size = _KEYS_AT_ONCE, _BYTES_AT_ONCE
+        while self._waiting and keys > 0 and size > 0:
             lookup = self._waiting.popleft()
-            part = lookup.keys[lookup.taken : lookup.taken + min(_SHARE, room)]
+            share = min(_SHARE, keys, max(1, size // max(1, lookup.size)))
+            part = lookup.keys[lookup.taken : lookup.taken + share]
             if part:
                 taken.append((lookup, part))
                 lookup.taken += len(part)
-                room -= len(part)
+                keys -= len(part)
+                size -= len(part) * lookup.size
             if lookup.taken < len(lookup.keys):
                 self._waiting.append(lookup)
         if not self._waiting:

@@ -86,12 +86,13 @@ class RedisTier:
             with suppress(asyncio.CancelledError):
                 await self._keeping
 
-    async def get(self, keys: Sequence[bytes]) -> Mapping[bytes, object]:
+    async def get(self, keys: Sequence[bytes], size: int = 0) -> Mapping[bytes, object]:
         """What it has under the keys; nothing while it is not used. Raises nothing.
 
-        What comes back is whatever Redis says and must be checked.
+        What comes back is whatever Redis says and must be checked. `size` is about how many bytes
+        the largest value has, so that one reply is not too long for those who wait for others.
         """
-        return {} if self._session is None else await self._session.lookups.get(keys)
+        return {} if self._session is None else await self._session.lookups.get(keys, size)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Have a value kept, if that can be done without waiting. Raises nothing."""

@@ -25,15 +25,22 @@ def pack(reading: Reading) -> bytes:
     return packed
 
 
+def packed_bytes(wanted: TopTokens | TokenScores) -> int:
+    """How many bytes the reading that is wanted can have when packed."""
+    if isinstance(wanted, TokenScores):
+        return _SCORES.itemsize * wanted.tokens.size
+    return (_SCORES.itemsize + _TOKENS.itemsize) * wanted.count
+
+
 def unpack(wanted: TopTokens | TokenScores, packed: bytes) -> Reading | None:
     """The reading that `pack` made bytes of, its arrays read-only; None: it is no such reading."""
     if isinstance(wanted, TokenScores):
-        if len(packed) != _SCORES.itemsize * wanted.tokens.size:
+        if len(packed) != packed_bytes(wanted):
             return None
         log_probs = np.frombuffer(packed, dtype=_SCORES).reshape(wanted.tokens.shape)
         return Reading(log_probs, None)
     count, rest = divmod(len(packed), _SCORES.itemsize + _TOKENS.itemsize)
-    if rest or count > wanted.count:
+    if rest or len(packed) > packed_bytes(wanted):
         return None
     return Reading(
         np.frombuffer(packed, dtype=_SCORES, count=count),

@@ -233,6 +233,41 @@ def test_closing_finishes_what_was_accepted_and_takes_no_more(model: Model) -> N
         pass
 
 
+def test_after_an_overflow_nobody_is_let_in_until_there_is_room_again(model: Model) -> None:
+    with closing(_batcher(model, size=16)) as batcher:
+        assert batcher.refusal() is None
+        with batcher.reserve(13):
+            with batcher.reserve(3):
+                refusal = batcher.refusal()
+                assert isinstance(refusal, OverloadedError)
+                assert refusal.retry_after >= 1
+            # Full, but nobody was refused by it.
+            assert batcher.refusal() is not None
+            with batcher.reserve(1):
+                assert batcher.refusal() is None
+            with pytest.raises(OverloadedError), batcher.reserve(4):
+                pass
+            assert batcher.refusal() is None
+            with batcher.reserve(2), pytest.raises(OverloadedError), batcher.reserve(2):
+                pass
+        assert batcher.refusal() is None
+
+
+def test_a_cancelled_job_is_no_longer_counted(model: Model) -> None:
+    with closing(_batcher(model, budget=1)) as batcher:
+        running = batcher.submit([1, 1])
+        assert model.started.wait(30)
+        jobs = [batcher.submit([1] * 5) for _ in range(3)]
+        assert batcher.backlog().pieces == 1 + 15
+        for job in jobs:
+            assert job.cancel()
+        assert batcher.backlog().pieces == 1
+        model.go.set()
+        assert _results(running) == [2, 2]
+        assert batcher.backlog().pieces == 0
+    assert model.passes == [[1], [1]]
+
+
 def test_a_job_has_work(model: Model) -> None:
     with closing(_batcher(model)) as batcher, pytest.raises(ValueError, match="at least one"):
         batcher.submit([])

@@ -192,3 +192,36 @@ def test_what_was_damaged_is_mended(base: BaseModel) -> None:
                         await asyncio.sleep(0.01)
 
     asyncio.run(test())
+
+
+def test_what_is_too_large_to_be_worth_sending_stays_here(base: BaseModel) -> None:
+    """A reading of more than 64 KiB, as of a whole vocabulary."""
+
+    def probe(count: int) -> Probe:
+        tokens = np.arange(count, dtype=np.int32).reshape(1, count)
+        return Probe(EncodedRow((1,), (0,)), None, TokenScores(tokens))
+
+    async def scores(probes: Sequence[Probe]) -> Outcome[Reading]:
+        readings = []
+        for one in probes:
+            assert isinstance(one.wanted, TokenScores)
+            readings.append(Reading(one.wanted.tokens.astype(np.float32), None))
+        return Outcome(tuple(readings), 0.0, 0.0)
+
+    async def test() -> None:
+        large, small = probe(2**14 + 1), probe(2**14)
+        with fake_redis() as fake:
+            async with opened(base, fake) as cache:
+                await cache.read([large, small], scores)
+                async with asyncio.timeout(60):
+                    while not fake.data:
+                        await asyncio.sleep(0.01)
+                again = await cache.read([large, small], scores)
+                assert set(again.sources) == {Source.MEMORY}
+            async with opened(base, fake) as other:
+                answers = await other.read([large, small], scores)
+                assert answers.sources == (Source.MODEL, Source.REDIS)
+            assert len(fake.data) == 1
+            assert [len(keys) for keys in fake.asked] == [1, 1]
+
+    asyncio.run(test())

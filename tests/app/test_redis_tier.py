@@ -98,6 +98,37 @@ def test_lookups_at_once_travel_together() -> None:
     run(test)
 
 
+def test_large_values_come_a_few_at_a_time() -> None:
+    async def test() -> None:
+        many = [number.to_bytes(32, "big") for number in range(50)]
+        with fake_redis() as fake:
+            fake.data = {PREFIX + key: bytes(100_000) for key in many}
+            async with opened(fake.url, timeout=60) as tier:
+                long = asyncio.create_task(tier.get(many, 100_000))
+                await asyncio.sleep(0)
+                assert await tier.get([KEYS[1]], 100) == {}
+                assert len(await long) == len(many)
+                assert max(len(keys) for keys in fake.asked) <= 12
+
+    run(test)
+
+
+def test_a_user_who_may_do_nothing_else_will_do(redis_server: RedisServer) -> None:
+    async def test() -> None:
+        with redis_server.client() as client:
+            client.acl_setuser(
+                "cache",
+                enabled=True,
+                passwords=["+s3cr3t-word"],
+                keys=["relata:answer:*"],
+                commands=["+mget", "+set"],
+            )
+        async with opened(f"redis://cache:s3cr3t-word@127.0.0.1:{redis_server.port}") as tier:
+            await kept(tier, KEYS[0], b"zero")
+
+    run(test)
+
+
 def test_who_gives_up_disturbs_nobody(redis_server: RedisServer) -> None:
     async def test() -> None:
         async with opened(redis_server.url) as tier:
@@ -197,8 +228,14 @@ def test_a_lookup_that_is_only_too_long_ends_in_time_and_breaks_nothing() -> Non
             async with opened(fake.url, timeout=1.0) as tier:
                 fake.delay = 0.4
                 found = await tier.get(many)
-                assert 0 < len(found) < len(many)
+                count = len(found)
+                assert 0 < count < len(many)
                 assert tier.up
+                # Nor does it change what it has returned, when another reply comes.
+                replies = len(fake.asked)
+                await asyncio.sleep(1)
+                assert len(fake.asked) <= replies + 1
+                assert len(found) == count
 
     run(test)
 
