@@ -208,12 +208,15 @@ class Batcher(Generic[Work, Ready, Result]):
         It is when there is no place, and after that until an eighth of the queue is free.
         """
         with self._changed:
-            self._overflowed = self._overflowed and (
-                self._reserved > (1 - _ROOM_AGAIN) * self._queue_size
-                or self._waiting > (1 - _ROOM_AGAIN) * self._queue_pieces
-            )
             full = self._reserved >= self._queue_size or self._waiting >= self._queue_pieces
-            return self._overload() if full or self._overflowed else None
+            self._overflowed = full or (
+                self._overflowed
+                and (
+                    self._reserved > (1 - _ROOM_AGAIN) * self._queue_size
+                    or self._waiting > (1 - _ROOM_AGAIN) * self._queue_pieces
+                )
+            )
+            return self._overload() if self._overflowed else None
 
     def submit(self, work: Sequence[Work]) -> Future[Outcome[Result]]:
         """Queue a job, one or more pieces of work, for which a place is reserved.
