@@ -3,9 +3,12 @@
 import json
 import logging
 import sys
+import threading
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+logger = logging.getLogger(__name__)
 
 LogFormat = Literal["text", "json"]
 
@@ -60,6 +63,7 @@ def set_up_logging(level: str, form: LogFormat = "text") -> None:
     sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
+    threading.excepthook = _log_end_of_thread
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     # It would write lines of its own form.
@@ -74,6 +78,13 @@ def note_request(record: logging.LogRecord) -> bool:
     record.request_id = request_id
     record.request = f" [{request_id}]" if request_id else ""
     return True
+
+
+def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    """What Python would write to standard error as it is."""
+    if ended.exc_value is not None:
+        name = "a thread" if ended.thread is None else f"thread {ended.thread.name}"
+        logger.critical("%s has ended", name, exc_info=ended.exc_value)
 
 
 def _timestamp(seconds: float) -> str:

@@ -4,12 +4,12 @@ import asyncio
 import json
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -87,7 +87,7 @@ def test_what_belongs_to_a_request_has_its_id(logged: Callable[[], list[dict[str
         await asyncio.gather(*(serve(f"request-{number}") for number in range(3)))
 
     asyncio.run(main())
-    thread = Thread(target=logger.info, args=("of nobody",))
+    thread = threading.Thread(target=logger.info, args=("of nobody",))
     thread.start()
     thread.join()
     lines = logged()
@@ -105,9 +105,9 @@ async def _say(message: str) -> None:
 @pytest.fixture
 def _logging_as_before() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, hook = root.handlers[:], root.level, threading.excepthook
     yield
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:], root.level, threading.excepthook = handlers, level, hook
     logging.captureWarnings(False)
 
 
@@ -144,6 +144,17 @@ def test_warnings_and_other_libraries_join_in(capfd: pytest.CaptureFixture[str])
     ]  # fmt: skip
     assert "soon gone" in lines[0]["message"]
     assert "color_message" not in lines[2]
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_a_thread_that_ends_by_an_error_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", "json")
+    thread = threading.Thread(target=lambda: 1 // 0, name="divider")
+    thread.start()
+    thread.join()
+    (line,) = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert (line["level"], line["message"]) == ("critical", "thread divider has ended")
+    assert line["exception"]["type"] == "builtins.ZeroDivisionError"
 
 
 @pytest.fixture(scope="module")
