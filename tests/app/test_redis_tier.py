@@ -286,13 +286,13 @@ def test_a_wrong_password_is_logged_but_never_shown(
 
     async def test() -> None:
         with redis_server.client() as client:
-            client.config_set("requirepass", "right-s3cr3t")
+            client.config_set("requirepass", "right/s3cr3t")
         at = f"127.0.0.1:{redis_server.port}"
         async with opened(f"redis://{given}{at}/0") as tier:
             assert not tier.up
             assert await tier.get(KEYS) == {}
             assert f"Redis at redis://{at}/0 is left alone until it answers: Auth" in caplog.text
-        async with opened(f"redis://:right-s3cr3t@{at}/0") as tier:
+        async with opened(f"redis://:right%2Fs3cr3t@{at}/0") as tier:
             await kept(tier, KEYS[0], b"zero")
         assert "s3cr3t" not in caplog.text
 
