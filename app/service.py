@@ -28,7 +28,7 @@ from app.errors import (
     TooManyRowsError,
 )
 from app.features import Features
-from app.features.feature import Feature, RanksCandidates, Task
+from app.features.feature import Feature, Task
 from app.inference import Answered, Inference
 from app.knowledge import Knowledge
 from app.schemas.strict import Outbound
@@ -43,6 +43,8 @@ Value = TypeVar("Value")
 # Python threads take the interpreter from the model's thread in turns; two are enough to keep
 # it fed, and a flood of requests cannot starve it.
 _PREPARING_THREADS = 2
+# What a task becomes in the end.
+_ENDED = (Outbound, Exception)
 
 
 @dataclass(frozen=True)
@@ -212,25 +214,26 @@ class Service:
         steps: list[Task | Outbound | Exception] = list(tasks)
         queue = infer = 0.0
         sources: Counter[Source] = Counter()
-        while running := [place for place, step in enumerate(steps) if isinstance(step, Task)]:
-            going = [step for place in running if isinstance(step := steps[place], Task)]
-            self._check_items(going)
-            answered = await self.inference.read([task.probes for task in going])
+        while going := _going(steps):
+            running = list(going.values())
+            self._check_sizes(running)
+            answered = await self.inference.read([task.probes for task in running])
             queue += max(part.queue_seconds for part in answered)
             infer += max(part.infer_seconds for part in answered)
             for part in answered:
                 sources.update(part.sources)
-            advanced = await self.in_thread(partial(_advance_each, going, answered))
-            for place, step in zip(running, advanced, strict=True):
+            advanced = await self.in_thread(partial(_advance_each, running, answered))
+            for place, step in zip(going, advanced, strict=True):
                 steps[place] = step
-        answers = [step for step in steps if not isinstance(step, Task)]
+        answers = [step for step in steps if isinstance(step, _ENDED)]
         return answers, Timing(0.0, queue, infer, sources)
 
-    def _check_items(self, tasks: Sequence[Task]) -> None:
-        count = sum(task.items for task in tasks)
+    def _check_sizes(self, tasks: Sequence[Task]) -> None:
+        sizes = [task.size for task in tasks]
+        count = sum(size.items for size in sizes)
         if count > self.settings.max_completions:
             raise TooManyItemsError(count, self.settings.max_completions)
-        count = sum(task.candidates for task in tasks if isinstance(task, RanksCandidates))
+        count = sum(size.candidates for size in sizes)
         if count > self.settings.max_candidates:
             raise TooManyCandidatesError(count, self.settings.max_candidates)
 
@@ -252,6 +255,11 @@ def _prepare_each(
             # Before the others' rows take memory too: a short body can ask for millions.
             raise TooManyRowsError(rows, max_rows)
     return tasks
+
+
+def _going(steps: Sequence[Task | Outbound | Exception]) -> dict[int, Task]:
+    """The steps that are not an answer or an error, by their place."""
+    return {place: step for place, step in enumerate(steps) if not isinstance(step, _ENDED)}
 
 
 def _advance_each(

@@ -103,6 +103,11 @@ class BaseModel:
         """Texts of the tokenizer's special tokens, which it puts together anew at each call."""
         return tuple(self.tokenizer.all_special_tokens)
 
+    @cached_property
+    def object_texts(self) -> dict[int, str]:
+        """Texts of tokens as `object_text` found them; a ranking asks for the same ones again."""
+        return {}
+
     @property
     def has_segments(self) -> bool:
         """Whether the model tells a second segment from the first by its token types."""

@@ -16,6 +16,7 @@ from plm.text import collapse_spaces, forbidden_character
 SUBJECT = "[X]"
 OBJECT = "[Y]"
 _PLACEHOLDER = re.compile(r"\[[A-Za-z]\]")
+_PLAIN = re.compile(r"[A-Za-z0-9]")
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,10 @@ def _checked_subject(base: BaseModel, template: Template, subject: str | None) -
             raise PromptError(
                 "subject", f"it holds the model's special token {token}; write plain text"
             )
-    # Characters that the tokenizer drops (zero-width ones, for instance) leave nothing to ask.
-    if not base.tokenizer.backend_tokenizer.encode(subject, add_special_tokens=False).ids:
+    # Characters that the tokenizer drops (zero-width ones, for instance) leave nothing to ask. No
+    # tokenizer drops letters and digits of ASCII.
+    if not _PLAIN.search(subject) and not (
+        base.tokenizer.backend_tokenizer.encode(subject, add_special_tokens=False).ids
+    ):
         raise PromptError("subject", "no character of it is known to the model's tokenizer")
     return subject

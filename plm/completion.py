@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from masks import PackedMask
 from plm.base import BaseModel
@@ -33,8 +34,7 @@ class Query:
         return Probe(self.prompt.row, self.mask, self.wanted)
 
 
-@dataclass(frozen=True)
-class Completion:
+class Completion(NamedTuple):
     """An object and how likely it is; names as in the Hugging Face fill-mask pipeline.
 
     Attributes:

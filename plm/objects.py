@@ -98,6 +98,8 @@ def object_text(base: BaseModel, token_id: int) -> str:
     Raises:
         ObjectError: no token has that id.
     """
+    if (known := base.object_texts.get(token_id)) is not None:
+        return known
     token = base.tokenizer.convert_ids_to_tokens(token_id) if token_id >= 0 else None
     if token is None:
         raise ObjectError(
@@ -107,7 +109,7 @@ def object_text(base: BaseModel, token_id: int) -> str:
     if word_token_kind(base.name, base.tokenizer) == "byte_bpe":
         # Byte-level tokens are readable only after decoding: the byte alphabet is not text.
         text = base.tokenizer.backend_tokenizer.decode([token_id], skip_special_tokens=False)
-    return text.strip()
+    return base.object_texts.setdefault(token_id, text.strip())
 
 
 def answer_token_ids(base: BaseModel) -> Tensor:

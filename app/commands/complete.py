@@ -40,5 +40,5 @@ def _table(answer: CompletionAnswer) -> Table:
     table.add_column("object")
     table.add_column("probability", justify="right")
     for rank, completion in enumerate(answer.completions, start=1):
-        table.add_row(str(rank), completion.object, f"{completion.score:.4f}")
+        table.add_row(str(rank), completion["object"], f"{completion['score']:.4f}")
     return table

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.catalogue import Catalogue
 from app.errors import FieldFault, PromptRefusedError, RequestError, TooManyRowsError
-from app.features.feature import Path
+from app.features.feature import Path, Size
 from app.features.specialise import Specialised, identity, specialise
 from app.schemas.choices import ChoiceAnswer, ChoiceQuestion, ScoredChoice, TokenPart
 from app.validation import parse
@@ -37,10 +37,10 @@ class ChoiceTask:
         return self.plan.probes
 
     @property
-    def items(self) -> int:
+    def size(self) -> Size:
         """The choices, and their tokens where they are asked for."""
         tokens = sum(len(scored.positions) for scored in self.plan.choices)
-        return len(self.source.choices) + (tokens if self.source.tokens else 0)
+        return Size(len(self.source.choices) + (tokens if self.source.tokens else 0))
 
     def advance(self, readings: Sequence[Reading]) -> ChoiceAnswer:
         """The answer that a client gets."""

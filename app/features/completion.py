@@ -6,7 +6,7 @@ from itertools import takewhile
 
 from app.catalogue import Catalogue
 from app.errors import FieldFault, PromptRefusedError, RequestError
-from app.features.feature import Path
+from app.features.feature import Path, Size
 from app.features.likelihood import calibration_of, judge, not_calibrated, require_calibration
 from app.features.specialise import Specialised, identity, specialise, template_of
 from app.features.words import Words
@@ -45,10 +45,11 @@ class CompletionTask:
         return (Probe(self.prompt.row, self.model.mask, self.wanted),)
 
     @property
-    def items(self) -> int:
+    def size(self) -> Size:
         """The most completions it can have."""
         targets = self.wanted.targets
-        return self.wanted.count if targets is None else min(self.wanted.count, len(targets))
+        count = self.wanted.count
+        return Size(count if targets is None else min(count, len(targets)))
 
     def advance(self, readings: Sequence[Reading]) -> CompletionAnswer:
         """The answer that a client gets."""
@@ -58,7 +59,7 @@ class CompletionTask:
         ]
         if self.source.likely:
             # Probabilities rank as log-probabilities do.
-            completions = list(takewhile(lambda one: one.likely, completions))
+            completions = list(takewhile(lambda one: one["likely"], completions))
         return CompletionAnswer(
             completions=completions,
             prompt=self.prompt.text,

@@ -1,6 +1,7 @@
 """What the service needs to know of a kind of question."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from app.catalogue import Catalogue
@@ -10,22 +11,29 @@ from plm import Probe, Reading
 Path = tuple[str | int, ...]
 
 
-@runtime_checkable
-class Task(Protocol):
-    """A question that was found to be right, ready for the model.
+@dataclass(frozen=True)
+class Size:
+    """What an answer will hold at most, for the limits on a request.
 
     Attributes:
-        probes: what the model is asked; one or more.
-        items: how many items its answer will hold at most.
+        items: listed in it.
+        candidates: scored one by one for it.
     """
+
+    items: int
+    candidates: int = 0
+
+
+class Task(Protocol):
+    """A question that was found to be right, ready for the model."""
 
     @property
     def probes(self) -> Sequence[Probe]:
         """What the model is asked; one or more."""
 
     @property
-    def items(self) -> int:
-        """How many items its answer will hold at most, for the limit on a request."""
+    def size(self) -> Size:
+        """What its answer will hold at most."""
 
     def advance(self, readings: Sequence[Reading]) -> "Task | Outbound":
         """The answer, given one reading for each probe; or what the model is asked next.
@@ -33,15 +41,6 @@ class Task(Protocol):
         Raises:
             AppError: what the readings show to be wrong with the question.
         """
-
-
-@runtime_checkable
-class RanksCandidates(Protocol):
-    """A task that scores candidates one by one, beside the items that its answer will hold."""
-
-    @property
-    def candidates(self) -> int:
-        """How many candidates it scores, for the limit on a request."""
 
 
 class Feature(Protocol):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.features.candidates import CandidateSet
+from app.features.feature import Size
 from app.features.likelihood import judge
 from app.features.ranks import Rank, best_places, rank_of
 from app.features.specialise import Specialised, identity
@@ -53,14 +54,12 @@ class LinkTask:
     probes: Sequence[Probe]
 
     @property
-    def items(self) -> int:
+    def size(self) -> Size:
         """The most links that it can have, and its ranks."""
-        return min(self.source.top_k, len(self.among)) + len(self.truths)
-
-    @property
-    def candidates(self) -> int:
-        """How many candidates are scored one by one."""
-        return 0 if self._listed else len(self.among)
+        return Size(
+            min(self.source.top_k, len(self.among)) + len(self.truths),
+            candidates=0 if self._listed else len(self.among),
+        )
 
     def advance(self, readings: Sequence[Reading]) -> LinkAnswer:
         """The answer that a client gets."""

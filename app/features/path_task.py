@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from app.features.feature import Size
 from app.features.likelihood import judge
 from app.features.prompting import encode_end
 from app.features.specialise import Specialised, identity
@@ -97,9 +98,9 @@ class PathTask:
         return [Probe(prompt.row, mask, wanted) for prompt in self.prompts]
 
     @property
-    def items(self) -> int:
+    def size(self) -> Size:
         """The most paths and objects that its answer can have."""
-        return 2 * min(self.source.top_k, self.source.beam**2)
+        return Size(2 * min(self.source.top_k, self.source.beam**2))
 
     def advance(self, readings: Sequence[Reading]) -> "PathTask | PathAnswer":
         """The next hop from the best paths, or the answer after the last one."""

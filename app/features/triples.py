@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.catalogue import Catalogue
 from app.errors import FieldFault, RequestError
-from app.features.feature import Path
+from app.features.feature import Path, Size
 from app.features.likelihood import calibration_of, judge
 from app.features.prompting import encode_end, prompt_refused, triple_template
 from app.features.specialise import Specialised, identity, specialise
@@ -44,9 +44,9 @@ class TripleTask:
     probes: Sequence[Probe]
 
     @property
-    def items(self) -> int:
+    def size(self) -> Size:
         """One score."""
-        return 1
+        return Size(1)
 
     def advance(self, readings: Sequence[Reading]) -> TripleAnswer:
         """The answer that a client gets."""
