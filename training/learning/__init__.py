@@ -5,7 +5,14 @@
 
 from training.learning.config import PRESETS, LearnConfig, preset
 from training.learning.layers import layers_under, layers_with
-from training.learning.learner import LearnedMask, LearnProgress, learn_mask
+from training.learning.learner import (
+    Learned,
+    LearnedMask,
+    LearnProgress,
+    layer_range,
+    learn,
+    learn_mask,
+)
 from training.learning.scoring import logits_by_pass, ranks_of
 from training.learning.states import LowerStates, prompts_of
 
@@ -13,10 +20,13 @@ __all__ = [
     "PRESETS",
     "LearnConfig",
     "LearnProgress",
+    "Learned",
     "LearnedMask",
     "LowerStates",
+    "layer_range",
     "layers_under",
     "layers_with",
+    "learn",
     "learn_mask",
     "logits_by_pass",
     "preset",

@@ -1,9 +1,10 @@
-"""Learns the mask of one relation: scores are trained, the base is frozen, validation chooses."""
+"""Learns one relation: parameters are trained, the base is frozen, validation chooses."""
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
 import torch
@@ -12,13 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from plm import BaseModel, default_layer_range
-from training.data import RelationTemplates, Split, Triple
-from training.evaluation import hits_at_k, mean_reciprocal_rank
+from training.data import RelationTemplates, Split
 from training.learning.config import LearnConfig
+from training.learning.judge import Judge, SpecialisationT
 from training.learning.layers import layers_with
-from training.learning.scoring import logits_of, ranks_of
+from training.learning.scoring import logits_of
 from training.learning.states import LowerStates, prompts_of
-from training.methods import MaskGenerator, generator_of
+from training.methods import Specialisation, generator_of
 
 _SORTED_BATCHES = 8  # batches are cut from prompts sorted by length within so many
 
@@ -39,6 +40,25 @@ class LearnedMask:
     keep: dict[str, NDArray[np.bool_]]
     layers: tuple[int, int]
     threshold: float | None
+    validation: dict[str, float]
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Learned(Generic[SpecialisationT]):
+    """A specialisation with the parameters that validation chose.
+
+    Attributes:
+        specialisation: the one that was trained.
+        layers: first and last layer that it changes, counted from 1.
+        validation: `mrr`, `p_at_1`, `p_at_3`, `p_at_10`, and `unmasked_mrr`.
+        step: the optimiser's step it was chosen at; 0 if no step beat the start.
+        steps: how many were made.
+    """
+
+    specialisation: SpecialisationT
+    layers: tuple[int, int]
     validation: dict[str, float]
     step: int
     steps: int
@@ -73,18 +93,55 @@ def learn_mask(
         ValueError: the layer range does not fit the base.
         PromptError, ObjectError: a fact cannot be a prompt (see `training.data.usable`).
     """
-    first, last = default_layer_range(base.layer_count)
-    first = config.first_layer or first
-    if first > last:
-        raise ValueError(f"first_layer is 1 to {last} for {base.name}, not {first}")
-    weights = {name: base.weight(name) for name in base.shapes(first, last)}
+    layers = layer_range(base, config)
     generator = generator_of(config.method)(
-        base.shapes(first, last),
+        base.shapes(*layers),
         mean=config.score_mean,
         deviation=config.score_deviation,
         seed=seed,
         device=base.device,
     )
+    learned = learn(base, split, templates, config, generator, seed=seed, report=report)
+    return LearnedMask(
+        keep=learned.specialisation.keep(),
+        layers=learned.layers,
+        threshold=learned.specialisation.threshold,
+        validation=learned.validation,
+        step=learned.step,
+        steps=learned.steps,
+    )
+
+
+def layer_range(base: BaseModel, config: LearnConfig) -> tuple[int, int]:
+    """First and last layer that is specialised, counted from 1.
+
+    Raises:
+        ValueError: the settings' first layer is beyond the last one.
+    """
+    first, last = default_layer_range(base.layer_count)
+    first = config.first_layer or first
+    if first > last:
+        raise ValueError(f"first_layer is 1 to {last} for {base.name}, not {first}")
+    return first, last
+
+
+def learn(
+    base: BaseModel,
+    split: Split,
+    templates: RelationTemplates,
+    config: LearnConfig,
+    specialisation: SpecialisationT,
+    *,
+    seed: int,
+    report: Callable[[LearnProgress], None] = lambda _: None,
+) -> Learned[SpecialisationT]:
+    """Train a specialisation of the layers of `layer_range`, as `learn_mask` does, and return it.
+
+    Raises:
+        ValueError, PromptError, ObjectError: as `learn_mask`.
+    """
+    first, last = layer_range(base, config)
+    weights = {name: base.weight(name) for name in base.shapes(first, last)}
     prompts = prompts_of(base, split.train, templates.training)
     random = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([len(prompt.input_ids) for prompt in prompts.encoded])
@@ -94,19 +151,25 @@ def learn_mask(
     ]
     shown = torch.cat([facts for batches in passes for facts in batches])
     states = LowerStates(base, prompts.encoded, first, only=shown)
-    judge = _Judge(base, split.validation, templates, (first, last), weights)
-    optimizer = torch.optim.Adam(generator.parameters(), lr=config.learning_rate, fused=True)
+    judge: Judge[SpecialisationT] = Judge(base, split.validation, templates, (first, last), weights)
+    optimizer = torch.optim.Adam(specialisation.parameters(), lr=config.learning_rate, fused=True)
     an_epoch = math.ceil(len(prompts.targets) / config.batch_size)
     steps = an_epoch * config.epochs
     every = max(1, an_epoch // config.validations_an_epoch)
-    mean = copy.deepcopy(generator)
+    mean = copy.deepcopy(specialisation)
+
+    def chosen() -> Learned[SpecialisationT]:
+        metrics = {**judge.metrics, "unmasked_mrr": judge.unmasked_mrr}
+        return Learned(judge.restore(specialisation), (first, last), metrics, judge.step, step)
+
     step = 0
-    judge.try_out(generator, step)
+    judge.try_out(specialisation, step)
     for batches in passes:
         for facts in batches:
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _rate(step, steps, config)
-            layers = layers_with(base, first, last, generator.masked(weights))
+            specialisation.advance(step / steps)
+            layers = layers_with(base, first, last, specialisation.masked(weights))
             logits = logits_of(base, states.batch(facts), layers)
             loss = functional.cross_entropy(
                 logits.float(),
@@ -114,26 +177,27 @@ def learn_mask(
                 label_smoothing=config.label_smoothing,
             )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            penalty = specialisation.penalty()
+            (loss if penalty is None else loss + penalty).backward()
             optimizer.step()
             step += 1
-            _follow(mean, generator, config.score_average)
+            _follow(mean, specialisation, config.score_average)
             if step % every == 0 or step == steps:
-                judge.try_out(generator, step)
+                judge.try_out(specialisation, step)
                 if config.score_average:
                     judge.try_out(mean, step)
                 report(LearnProgress(step, steps, float(loss.detach()), judge.best_mrr))
                 if config.patience and judge.worse_in_a_row >= config.patience:
-                    return judge.chosen(generator, step)
-    return judge.chosen(generator, step)
+                    return chosen()
+    return chosen()
 
 
 @torch.no_grad()
-def _follow(mean: MaskGenerator, generator: MaskGenerator, weight: float) -> None:
-    """Move the running mean of the scores by `weight` of the way to the newest."""
+def _follow(mean: Specialisation, newest: Specialisation, weight: float) -> None:
+    """Move the running mean of the parameters by `weight` of the way to the newest."""
     if weight:
-        for average, scores in zip(mean.scores, generator.scores, strict=True):
-            average.lerp_(scores, weight)
+        for average, parameter in zip(mean.parameters(), newest.parameters(), strict=True):
+            average.lerp_(parameter, weight)
 
 
 def _rate(step: int, steps: int, config: LearnConfig) -> float:
@@ -155,59 +219,3 @@ def _batches(
     for window in prompts.split(batch_size * _SORTED_BATCHES):
         batches += window[lengths[window].argsort(stable=True)].split(batch_size)
     return [batches[index] for index in torch.randperm(len(batches), generator=random).tolist()]
-
-
-class _Judge:
-    """Tries masks on validation facts and remembers the best."""
-
-    def __init__(
-        self,
-        base: BaseModel,
-        facts: Sequence[Triple],
-        templates: RelationTemplates,
-        layers: tuple[int, int],
-        weights: dict[str, Tensor],
-    ) -> None:
-        prompts = prompts_of(base, facts, [templates.evaluation])
-        self._base, self._layers, self._weights = base, layers, weights
-        self._targets = prompts.targets
-        self._states = LowerStates(base, prompts.encoded, layers[0])
-        self._unmasked_mrr = self._metrics(weights)["mrr"]
-        self._best: tuple[int, dict[str, NDArray[np.bool_]], dict[str, float]] | None = None
-        self.worse_in_a_row = 0
-
-    @property
-    def best_mrr(self) -> float:
-        """Mean reciprocal rank of the best mask so far."""
-        return 0.0 if self._best is None else self._best[2]["mrr"]
-
-    def try_out(self, generator: MaskGenerator, step: int) -> None:
-        """Keep the generator's mask if it is the best so far."""
-        with torch.no_grad():
-            metrics = self._metrics(generator.masked(self._weights))
-        if self._best is not None and metrics["mrr"] <= self.best_mrr:
-            self.worse_in_a_row += 1
-            return
-        self._best = (step, generator.keep(), metrics)
-        self.worse_in_a_row = 0
-
-    def chosen(self, generator: MaskGenerator, steps: int) -> LearnedMask:
-        """The best mask tried."""
-        assert self._best is not None
-        step, keep, metrics = self._best
-        return LearnedMask(
-            keep=keep,
-            layers=self._layers,
-            threshold=generator.threshold,
-            validation={**metrics, "unmasked_mrr": self._unmasked_mrr},
-            step=step,
-            steps=steps,
-        )
-
-    def _metrics(self, weights: dict[str, Tensor]) -> dict[str, float]:
-        layers = layers_with(self._base, *self._layers, weights)
-        ranks = ranks_of(self._base, self._states, self._targets, layers)
-        return {
-            "mrr": mean_reciprocal_rank(ranks),
-            **{f"p_at_{k}": float(hits_at_k(ranks, k).mean()) for k in (1, 3, 10)},
-        }

@@ -5,6 +5,7 @@
 
 from training.methods.deterministic import DeterministicGenerator
 from training.methods.generator import MaskGenerator
+from training.methods.specialisation import Specialisation
 
 METHODS: dict[str, type[MaskGenerator]] = {"deterministic": DeterministicGenerator}
 
@@ -22,4 +23,4 @@ def generator_of(method: str) -> type[MaskGenerator]:
         raise ValueError(f"unknown method {method!r}; known are {known}") from None
 
 
-__all__ = ["METHODS", "DeterministicGenerator", "MaskGenerator", "generator_of"]
+__all__ = ["METHODS", "DeterministicGenerator", "MaskGenerator", "Specialisation", "generator_of"]

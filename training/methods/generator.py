@@ -1,15 +1,17 @@
-"""The seam between methods and the trainer."""
+"""What all methods that learn a mask have in common: a real score for each weight."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
+
+from training.methods.specialisation import Specialisation
 
 
-class MaskGenerator(nn.Module, ABC):
+class MaskGenerator(Specialisation):
     """G_r of the paper: one real score g for each maskable weight, by parameter name.
 
     Scores start from N(mean, deviation); `mean` 0 removes half of the weights, a mean of several
@@ -34,10 +36,6 @@ class MaskGenerator(nn.Module, ABC):
             (torch.randn(shape, generator=random) * deviation + mean).to(device)
             for shape in shapes.values()
         )
-
-    @abstractmethod
-    def masked(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each (out, in) weight under its mask, differentiable with respect to the scores."""
 
     @abstractmethod
     def keep(self) -> dict[str, NDArray[np.bool_]]:
