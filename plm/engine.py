@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from operator import itemgetter
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -57,6 +58,8 @@ class Engine:
         """Set up an engine; `native` False leaves the native kernel out even where it is built."""
         self.base = base
         self.cache = MaskCache(base, cache_bytes, native=native)
+        # What a pass from the bits needs of a mask is the same in each pass.
+        self._layers_by_mask: WeakKeyDictionary[PackedMask, MaskedLayers] = WeakKeyDictionary()
         self._from_bits = (
             native
             and kernel() is not None
@@ -163,9 +166,15 @@ class Engine:
             counts[-1] += 1
             last = digest
         # The kernel applies the bits of many sets for less than their dense weights take to read.
-        make = partial(masked_layers, self.base)
-        get = make if self._from_bits and len(different) > 1 else self.cache.get
+        get = self._unmade if self._from_bits and len(different) > 1 else self.cache.get
         return [None if mask is None else get(mask) for mask in different], counts
+
+    def _unmade(self, mask: PackedMask) -> MaskedLayers:
+        """The layers of a mask whose bits meet the weights at each use."""
+        layers = self._layers_by_mask.get(mask)
+        if layers is None:
+            layers = self._layers_by_mask[mask] = masked_layers(self.base, mask)
+        return layers
 
     def _layer(
         self,

@@ -7,29 +7,42 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class Places:
+    """How R rows of states and a padded batch of B * C places read each other.
+
+    Attributes:
+        taken: (R,) long, the place of each row.
+        sources: (B * C,) long, the row that each place reads. Where none stands that is a row of
+            the same sentence: finite, and hidden by the attention bias or dropped afterwards.
+    """
+
+    taken: Tensor
+    sources: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Layout:
     """Where each token of packed states (N, H) stands in the padded batch (B, T, H).
 
     Attributes:
         sentences: B.
         longest: T.
-        places: (N,) long, places among the B * T; None where every place is taken (N = B * T).
+        places: of the N tokens among the B * T; None where every place is taken (N = B * T).
         bias: added to attention scores, broadcastable to (B, heads, T, T), or None.
     """
 
     sentences: int
     longest: int
-    places: Tensor | None
+    places: Places | None
     bias: Tensor | None
 
     def pad(self, states: Tensor) -> Tensor:
-        """(N, H) to (B, T, H), zero where no token stands."""
-        return _place(states, self.places, self.sentences, self.longest)
+        """(N, H) to (B, T, H); a place where no token stands repeats one of its sentence."""
+        return _pad(states, self.places, self.sentences, self.longest)
 
     def unpad(self, states: Tensor) -> Tensor:
         """(B, T, H) to (N, H)."""
-        flat = states.flatten(0, 1)
-        return flat if self.places is None else flat[self.places]
+        return _unpad(states, self.places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,24 +53,23 @@ class Slots:
         tokens: (S,) long, their places among the N tokens.
         positions: (B, P) long, their positions in their sentences; a sentence with fewer than P
             repeats one.
-        places: (S,) long, places among the B * P; None where every place is taken.
+        places: of the S slots among the B * P; None where every place is taken.
     """
 
     tokens: Tensor
     positions: Tensor
-    places: Tensor | None
+    places: Places | None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def pad(self, states: Tensor) -> Tensor:
         """(S, H) to (B, P, H)."""
-        return _place(states, self.places, *self.positions.shape)
+        return _pad(states, self.places, *self.positions.shape)
 
     def unpad(self, states: Tensor) -> Tensor:
         """(B, P, H) to (S, H)."""
-        flat = states.flatten(0, 1)
-        return flat if self.places is None else flat[self.places]
+        return _unpad(states, self.places)
 
     def bias(self, bias: Tensor | None) -> Tensor | None:
         """What of an attention bias belongs to these queries, (B or 1, heads or 1, P or 1, T)."""
@@ -69,8 +81,11 @@ class Slots:
         return whole[rows, :, self.positions].transpose(1, 2)
 
 
-def _place(states: Tensor, places: Tensor | None, rows: int, columns: int) -> Tensor:
-    if places is None:
-        return states.view(rows, columns, -1)
-    padded = states.new_zeros(rows * columns, states.shape[1])
-    return padded.index_copy(0, places, states).view(rows, columns, -1)
+def _pad(states: Tensor, places: Places | None, rows: int, columns: int) -> Tensor:
+    padded = states if places is None else states.index_select(0, places.sources)
+    return padded.view(rows, columns, -1)
+
+
+def _unpad(states: Tensor, places: Places | None) -> Tensor:
+    flat = states.flatten(0, 1)
+    return flat if places is None else flat.index_select(0, places.taken)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plm.base import BaseModel
-from plm.layout import Layout, Slots
+from plm.layout import Layout, Places, Slots
 from plm.rows import EncodedRow
 from plm.states import attention_bias
 
@@ -57,12 +57,11 @@ def pack_rows(base: BaseModel, rows: Sequence[EncodedRow]) -> PackedRows:
     input_ids = np.full(taken.shape, base.pad_token_id, np.int64)
     input_ids[taken] = _flat(row.input_ids for row in rows)
     attention_mask = torch.from_numpy(taken.astype(np.int64)).to(base.device)
-    places = None if taken.all() else torch.from_numpy(np.flatnonzero(taken)).to(base.device)
     return PackedRows(
         torch.from_numpy(input_ids).to(base.device),
         attention_mask,
         _token_types(base, rows, taken),
-        Layout(len(rows), max(lengths), places, attention_bias(base, attention_mask)),
+        Layout(len(rows), max(lengths), _places(base, taken), attention_bias(base, attention_mask)),
         _slots(base, rows, lengths),
         lengths,
         tuple(len(row.slots) for row in rows),
@@ -78,11 +77,10 @@ def _slots(base: BaseModel, rows: Sequence[EncodedRow], lengths: Sequence[int]) 
     positions = np.where(taken, 0, [[row.slots[0]] for row in rows])
     positions[taken] = flat
     tokens = np.repeat(starts, counts) + flat
-    places = None if taken.all() else torch.from_numpy(np.flatnonzero(taken)).to(base.device)
     return Slots(
         torch.from_numpy(tokens).to(base.device),
         torch.from_numpy(positions).to(base.device),
-        places,
+        _places(base, taken),
     )
 
 
@@ -102,6 +100,20 @@ def _taken(counts: Sequence[int]) -> NDArray[np.bool_]:
     """(B, most) bool, row i True at its first `counts[i]` places."""
     taken: NDArray[np.bool_] = np.arange(max(counts)) < np.array(counts)[:, None]
     return taken
+
+
+def _places(base: BaseModel, taken: NDArray[np.bool_]) -> Places | None:
+    """Places of rows that fill (B, C) from the left where `taken`; None where they fill it."""
+    if taken.all():
+        return None
+    counts = taken.sum(axis=1)
+    first = counts.cumsum() - counts
+    # A place that is not taken reads the first row of its sentence.
+    sources = first[:, None] + np.where(taken, np.arange(taken.shape[1]), 0)
+    return Places(
+        torch.from_numpy(np.flatnonzero(taken)).to(base.device),
+        torch.from_numpy(sources.ravel()).to(base.device),
+    )
 
 
 def _flat(parts: Iterable[tuple[int, ...]]) -> NDArray[np.int64]:

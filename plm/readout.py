@@ -44,11 +44,14 @@ def top_tokens(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     Ties are ordered by index, and a tie across the cut keeps the lower indices, which
     `torch.topk` alone does not promise. (Which of many -inf come last is left open.)
     """
-    values, ids = scores.topk(count)
-    tied = (scores >= values[:, -1:]) & (scores > float("-inf"))
-    widest = int(tied.sum(dim=1).max())
-    if widest > count:
+    values, ids = scores.topk(min(count + 1, scores.shape[1]))
+    last, next_one = values[:, count - 1], values[:, -1]
+    if values.shape[1] > count and bool(((last == next_one) & last.isfinite()).any()):
+        # Only where a tie crosses the cut do all scores have to be looked at again.
+        widest = int((scores >= last[:, None]).sum(dim=1)[last.isfinite()].max())
         values, ids = scores.topk(widest)
+    else:
+        values, ids = values[:, :count], ids[:, :count]
     ids, order = ids.sort(dim=1)
     values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
     return values[:, :count], ids.gather(1, order)[:, :count]
