@@ -14,7 +14,7 @@ from app.access import Access, KeyNeeded
 from app.cache.status import HEADER as CACHE_HEADER
 from app.closing import ConnectionClosing
 from app.door import Door
-from app.memory import return_freed
+from app.memory import keep_objects, return_freed
 from app.metrics import Metrics
 from app.openapi import document
 from app.problems import UNAUTHORIZED, add_error_handlers, documented
@@ -128,5 +128,6 @@ def create_app(
 def _load(settings: Settings, metrics: Metrics) -> Service:
     service = Service.load(settings, metrics.record_pass)
     service.warm_up()
+    keep_objects()
     return_freed()
     return service

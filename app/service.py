@@ -40,9 +40,8 @@ logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
-# Python threads take the interpreter from the model's thread in turns; two are enough to keep
-# it fed, and a flood of requests cannot starve it.
-_PREPARING_THREADS = 2
+# Questions of one request from which its work goes to the thread for long work.
+_MANY_QUESTIONS = 64
 # What a task becomes in the end.
 _ENDED = (Outbound, Exception)
 
@@ -92,7 +91,10 @@ class Service:
         self.knowledge = knowledge
         self.features = Features.of(engine.base, settings, knowledge)
         self.inference = Inference(engine, settings, observe)
-        self._threads = ThreadPoolExecutor(_PREPARING_THREADS, "asking")
+        # Each thread takes the interpreter from the model's in turns, so one does all short work;
+        # the other is for what would keep short work waiting.
+        self._short = ThreadPoolExecutor(1, "asking")
+        self._long = ThreadPoolExecutor(1, "asking-long")
 
     @classmethod
     def load(
@@ -145,10 +147,13 @@ class Service:
     def close(self) -> None:
         """Take no more questions, and finish those that were accepted."""
         self.inference.close()
-        self._threads.shutdown()
+        self._short.shutdown()
+        self._long.shutdown()
 
-    async def ask(self, feature: Feature, body: object) -> tuple[Outbound, Timing]:
-        """Answer one question, given as decoded JSON.
+    async def ask(
+        self, feature: Feature, body: object, *, long: bool = False
+    ) -> tuple[Outbound, Timing]:
+        """Answer one question, given as decoded JSON; `long` if it takes long to look through.
 
         Raises:
             AppError, UnknownRelationError: the question is refused, or there is no room for it.
@@ -156,17 +161,19 @@ class Service:
         with self.inference.reserve(1):
             started = perf_counter()
             catalogue = self.catalogue
-            task = await self.in_thread(lambda: feature.prepare(body, catalogue))
+            task = await self.in_thread(lambda: feature.prepare(body, catalogue), long=long)
             tokenize = perf_counter() - started
-            ((answer,), timing) = await self._follow([task])
+            ((answer,), timing) = await self._follow([task], long=long)
         if isinstance(answer, Exception):
             raise answer
         return answer, replace(timing, tokenize=tokenize)
 
     async def ask_many(
-        self, feature: Feature, bodies: Sequence[object]
+        self, feature: Feature, bodies: Sequence[object], *, long: bool = False
     ) -> tuple[list[Outbound | Exception], Timing]:
         """Answer many questions, in their order; one that is refused fails no other.
+
+        `long` if they take long to look through.
 
         Raises:
             RequestError: there is none.
@@ -183,9 +190,12 @@ class Service:
             started = perf_counter()
             catalogue = self.catalogue
             rows = self.settings.max_rows
-            tasks = await self.in_thread(lambda: _prepare_each(feature, bodies, catalogue, rows))
+            long = long or len(bodies) > _MANY_QUESTIONS
+            tasks = await self.in_thread(
+                lambda: _prepare_each(feature, bodies, catalogue, rows), long=long
+            )
             tokenize = perf_counter() - started
-            answers, timing = await self._follow(tasks)
+            answers, timing = await self._follow(tasks, long=long)
         return answers, replace(timing, tokenize=tokenize)
 
     def ask_now(self, feature: Feature, body: object) -> Outbound:
@@ -199,16 +209,17 @@ class Service:
             task = task.advance(self.inference.read_now(task.probes))
         return task
 
-    async def in_thread(self, work: Callable[[], Value]) -> Value:
-        """Run work on one of the preparing threads.
+    async def in_thread(self, work: Callable[[], Value], *, long: bool) -> Value:
+        """Run work on a preparing thread: on the one for short work, or on that for long work.
 
-        Cancelling takes it out of their queue; what was begun keeps its thread until it ends.
+        Cancelling takes it out of its queue; what was begun keeps its thread until it ends.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, copy_context().run, work)
+        thread = self._long if long else self._short
+        return await loop.run_in_executor(thread, copy_context().run, work)
 
     async def _follow(
-        self, tasks: Sequence[Task | Exception]
+        self, tasks: Sequence[Task | Exception], *, long: bool
     ) -> tuple[list[Outbound | Exception], Timing]:
         """Run tasks, each through all of its steps, those of one round together."""
         steps: list[Task | Outbound | Exception] = list(tasks)
@@ -222,7 +233,7 @@ class Service:
             infer += max(part.infer_seconds for part in answered)
             for part in answered:
                 sources.update(part.sources)
-            advanced = await self.in_thread(partial(_advance_each, running, answered))
+            advanced = await self.in_thread(partial(_advance_each, running, answered), long=long)
             for place, step in zip(going, advanced, strict=True):
                 steps[place] = step
         answers = [step for step in steps if isinstance(step, _ENDED)]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import orjson
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -51,6 +52,8 @@ TIMEOUT_HEADER = "X-Request-Timeout"
 
 # Decoding more than this would keep the event loop from others.
 _LARGE_BODY = 2**15
+# And so would writing more than so many answers; fewer are written before a thread would begin.
+_MANY_ANSWERS = 64
 
 # What any question may be refused with.
 ASKING_PROBLEMS = (
@@ -144,18 +147,22 @@ async def _answered(
     request: Request, service: Service, feature: Feature, text: bytes
 ) -> tuple[bytes, Timing]:
     trace = trace_of(request.scope)
-    if len(text) > _LARGE_BODY:
-        body = await service.in_thread(partial(decode_json, text))
+    long = len(text) > _LARGE_BODY
+    if long:
+        body = await service.in_thread(partial(decode_json, text), long=True)
     else:
         body = decode_json(text)
     if isinstance(body, dict) and feature.many in body:
         questions = _questions(body, feature.many)
         trace.questions = max(1, len(questions))
-        answers, timing = await service.ask_many(feature, questions)
-        content = await service.in_thread(partial(_results, feature, answers))
+        answers, timing = await service.ask_many(feature, questions, long=long)
+        if len(answers) > _MANY_ANSWERS:
+            content = await service.in_thread(partial(_results, feature, answers), long=True)
+        else:
+            content = _results(feature, answers)
         trace.outcomes = Counter(map(_outcome, answers))
         return content, timing
-    answer, timing = await service.ask(feature, body)
+    answer, timing = await service.ask(feature, body, long=long)
     content = encode(answer)
     trace.outcomes[_outcome(answer)] += 1
     return content, timing
@@ -199,8 +206,15 @@ def _questions(body: dict[str, Any], many: str) -> list[object]:
 
 
 def encode(answer: Outbound) -> bytes:
-    """An answer as JSON."""
-    return answer.model_dump_json().encode()
+    """An answer as JSON: its fields in their order, numbers that are not finite as null."""
+    return orjson.dumps(answer, default=_fields)
+
+
+def _fields(part: object) -> dict[str, object]:
+    """What orjson is to write for a part of an answer that it does not know."""
+    if not isinstance(part, Outbound):
+        raise TypeError(f"{type(part).__name__} is no part of an answer")
+    return part.__dict__
 
 
 def _results(feature: Feature, answers: Sequence[Outbound | Exception]) -> bytes:
