@@ -2,9 +2,10 @@
 
 import logging
 import re
+import secrets
 from http import HTTPStatus
+from itertools import count
 from time import perf_counter
-from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +23,10 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Asked every few seconds by machines: their lines would hide the others.
 _PROBES = frozenset(("/health", "/ready", "/metrics"))
 _NO_ROUTE = "other"
+# An id of ours: 80 random bits for the process, and a number. (Random bits for each request are a
+# call of the operating system for each.)
+_PROCESS = secrets.token_hex(10)
+_NUMBERS = count(1)
 
 
 class RequestTracing:
@@ -73,7 +78,11 @@ class RequestTracing:
         self._metrics.record_request(route, scope["method"], status, seconds)
         self._metrics.record_questions(trace)
         self._count_refusal(trace, status)
-        quiet = scope["path"] in _PROBES and status < HTTPStatus.BAD_REQUEST
+        quiet = (
+            # An overload is mostly refusals: metrics count them, and a line for each costs answers.
+            status == HTTPStatus.TOO_MANY_REQUESTS
+            or (scope["path"] in _PROBES and status < HTTPStatus.BAD_REQUEST)
+        )
         level = logging.DEBUG if quiet else logging.INFO
         if not logger.isEnabledFor(level):
             return
@@ -108,4 +117,4 @@ class RequestTracing:
 
 def _request_id(scope: Scope) -> str:
     given = Headers(scope=scope).get(HEADER, "")
-    return given if _ID.fullmatch(given) else uuid4().hex
+    return given if _ID.fullmatch(given) else f"{_PROCESS}{next(_NUMBERS):012x}"

@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
+import re
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from app.logs import note_request
 from app.metrics import Metrics
 from app.problems import add_error_handlers
 from app.readiness import Readiness
-from app.tracing import RequestTracing
+from app.tracing import RequestTracing, _request_id
 
 
 def _get(path: str) -> httpx.Response:
@@ -26,6 +27,10 @@ def _get(path: str) -> httpx.Response:
     @app.get("/numbers/{number}")
     async def numbers(number: int) -> int:
         return number
+
+    @app.get("/full")
+    async def full() -> Response:
+        return Response(status_code=429)
 
     async def get() -> httpx.Response:
         transport = httpx.ASGITransport(app)
@@ -66,3 +71,19 @@ def test_each_request_leaves_a_line_with_its_id(caplog: pytest.LogCaptureFixture
     assert record.getMessage().startswith("GET /numbers/7 200 ")
     assert (record.method, record.path, record.status) == ("GET", "/numbers/7", 200)
     assert record.request_id == "trace-7"
+
+
+def test_a_refusal_for_want_of_room_leaves_a_line_only_when_asked_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert _get("/full").status_code == 429
+    (record,) = [record for record in caplog.records if record.name == "app.tracing"]
+    assert (record.status, record.levelno) == (429, logging.DEBUG)
+
+
+def test_each_request_gets_an_id_of_its_own() -> None:
+    first, second = (_request_id({"headers": []}) for _ in range(2))
+    assert first != second
+    assert re.fullmatch("[0-9a-f]{32}", first)
+    assert _request_id({"headers": [(b"x-request-id", b"mine")]}) == "mine"
