@@ -1,0 +1,332 @@
+"""Learning the masks of many relations, beside the paper's way of learning each.
+
+The paper's way: for each relation the whole Hugging Face model runs over every batch, with the
+thresholded scores as a parametrisation of its linears and logits at every token. Both sides see
+the same batches of the same facts with the paper's settings, and try the mask on the validation
+facts once an epoch. Before anything is timed both must find the same loss for the first batch.
+"""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any, Literal
+
+import torch
+import typer
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrize
+
+from benchmarks.memory import Memory, memory_of
+from benchmarks.provenance import provenance
+from benchmarks.questions import subjects
+from benchmarks.samples import Spread
+from benchmarks.tables import finish, provenance_table, table
+from plm import BaseModel, answer_token_ids, default_layer_range, load_base, object_text
+from plm.loading import BASES
+from training.data import RelationTemplates, Split, Triple, load_templates
+from training.learning import LearnConfig, learn, preset
+from training.methods import DeterministicGenerator
+
+BASE = "minilm-l6-mlm"
+Way = Literal["ours", "paper"]
+_SAME_LOSS = 1e-3
+_SCORES_SEED = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured.
+
+    Attributes:
+        ours: seconds of a relation.
+        paper: the same the paper's way.
+        ratio: how many times faster ours is, relation by relation.
+        our_memory: of the process that learned our way, at the end.
+        paper_memory: of the other one.
+        origin: where the figures come from.
+    """
+
+    ours: Spread
+    paper: Spread
+    ratio: Spread
+    our_memory: Memory
+    paper_memory: Memory
+    origin: dict[str, str]
+
+
+def main(
+    *,
+    relations: Annotated[int, typer.Option(min=1, max=16, help="How many are learned.")] = 4,
+    facts: Annotated[int, typer.Option(min=64, help="Of each, to learn from.")] = 512,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over them.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of either side.")] = 2,
+    out: Annotated[Path, typer.Option(help="JSON file of the result.")] = Path(
+        "runs/benchmarks/learn_masks.json"
+    ),
+) -> None:
+    """Learn relations in turns; write JSON and print Markdown."""
+    origin = provenance()
+    seconds: dict[Way, list[float]] = {"ours": [], "paper": []}
+    sides: tuple[Way, Way] = ("ours", "paper")
+    with (
+        _learner("ours", facts, epochs, threads) as ours,
+        _learner("paper", facts, epochs, threads) as paper,
+    ):
+        learners: dict[Way, _Learner] = {"ours": ours, "paper": paper}
+        for number in range(relations):
+            losses = {side: learners[side].first_loss(number) for side in sides}
+            if not math.isclose(losses["ours"], losses["paper"], abs_tol=_SAME_LOSS):
+                raise RuntimeError(f"the sides do not learn the same: losses {losses}")
+            for side in sides if number % 2 else reversed(sides):
+                seconds[side].append(learners[side].learn(number))
+        memories = ours.memory(), paper.memory()
+    origin |= {
+        "base": BASE,
+        "threads": str(threads),
+        "facts": f"{facts} of each of {relations} relations, and a quarter as many to validate",
+        "settings": f"the paper's (batches of 32, Adam 3e-4), {epochs} epochs, a check in each",
+    }
+    result = Result(
+        Spread.of(seconds["ours"]),
+        Spread.of(seconds["paper"]),
+        Spread.of([b / a for a, b in zip(seconds["ours"], seconds["paper"], strict=True)]),
+        *memories,
+        origin,
+    )
+    finish(out, "Learning masks beside the paper's way", _markdown(result), result)
+
+
+class _Learner:
+    """A process that learns in one of the ways; idle until it is asked."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def first_loss(self, number: int) -> float:
+        """Of the first batch of a relation under the scores that learning starts from."""
+        return self._ask(f"loss {number}")
+
+    def learn(self, number: int) -> float:
+        """Seconds that a relation took."""
+        return self._ask(f"learn {number}")
+
+    def memory(self) -> Memory:
+        """What the process takes now, and the most that it took."""
+        return memory_of(self._process.pid)
+
+    def _ask(self, line: str) -> float:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+
+@contextmanager
+def _learner(way: Way, facts: int, epochs: int, threads: int) -> Iterator[_Learner]:
+    arguments = [way, str(facts), str(epochs), str(threads)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.learn_masks", "worker", *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield _Learner(process)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(60)
+
+
+def _work(way: Way, facts: int, epochs: int, threads: int) -> None:
+    """Answer from standard input: `loss N` and `learn N`, a number each."""
+    torch.set_num_threads(threads)
+    base = load_base(BASE, device="cpu", dtype=torch.float32)
+    model = _published_model() if way == "paper" else None
+    config = replace(preset("paper"), epochs=epochs, validations_an_epoch=1)
+    for line in sys.stdin:
+        order, number = line.split()
+        split, templates = _relation(base, int(number), facts)
+        if order == "loss":
+            short = replace(config, epochs=1)
+            split = Split(split.train[: config.batch_size], split.validation, ())
+            value = (
+                _our_loss(base, split, templates, short)
+                if model is None
+                else _PaperWay(base, model, split, templates, short).step()
+            )
+        else:
+            started = time.perf_counter()
+            if model is None:
+                generator = _scores(base)
+                learn(base, split, templates, config, generator, seed=0)
+            else:
+                _PaperWay(base, model, split, templates, config).run()
+            value = time.perf_counter() - started
+        sys.stdout.write(f"{value}\n")
+        sys.stdout.flush()
+
+
+def _relation(base: BaseModel, number: int, facts: int) -> tuple[Split, RelationTemplates]:
+    """Facts of random subjects and words: what is learned does not change what it costs."""
+    name, templates = sorted(load_templates().items())[number]
+    random = Random(number)
+    words = [object_text(base, token) for token in answer_token_ids(base).nonzero()[:, 0].tolist()]
+    triples = tuple(
+        Triple(subject, name, random.choice(words))
+        for subject in random.sample(list(subjects()), facts + facts // 4)
+    )
+    return Split(triples[:facts], triples[facts:], ()), templates
+
+
+def _scores(base: BaseModel) -> DeterministicGenerator:
+    return DeterministicGenerator(
+        base.shapes(*default_layer_range(base.layer_count)),
+        mean=0.0,
+        deviation=1.0,
+        seed=_SCORES_SEED,
+        device=base.device,
+    )
+
+
+def _our_loss(
+    base: BaseModel, split: Split, templates: RelationTemplates, config: LearnConfig
+) -> float:
+    losses: list[float] = []
+    one = replace(templates, training=templates.training[:1])
+    learn(
+        base,
+        split,
+        one,
+        config,
+        _scores(base),
+        seed=0,
+        report=lambda progress: losses.append(progress.loss),
+    )
+    return losses[0]
+
+
+class _Thresholded(nn.Module):
+    """A weight under the mask of its scores, with the straight-through gradient."""
+
+    def __init__(self, scores: Tensor) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(scores)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """W * M, where the gradient of M stands in for that of the scores."""
+        soft = self.scores.sigmoid()
+        hard = (soft >= 0.5).to(soft.dtype)
+        return weight * (hard + self.scores - self.scores.detach())
+
+
+class _PaperWay:
+    """One relation learned over the whole published model."""
+
+    def __init__(
+        self,
+        base: BaseModel,
+        model: Any,
+        split: Split,
+        templates: RelationTemplates,
+        config: LearnConfig,
+    ) -> None:
+        self._base, self._model, self._config = base, model, config
+        single = len(split.train) <= config.batch_size
+        wordings = templates.training[:1] if single else templates.training
+        random = Random(0)
+        self._train = (
+            [_sentence(base, random.choice(wordings), fact) for fact in split.train],
+            [fact.object for fact in split.train],
+        )
+        self._validation = (
+            [_sentence(base, templates.evaluation, f) for f in split.validation],
+            [fact.object for fact in split.validation],
+        )
+        self._random = random
+
+    def step(self) -> float:
+        """The loss of one batch of all facts, without learning."""
+        with _masked(self._base, self._model), torch.no_grad():
+            return float(self._loss(*self._train))
+
+    def run(self) -> None:
+        """Learn, and try the mask on the validation facts after each epoch."""
+        size = self._config.batch_size
+        sentences, objects = self._train
+        with _masked(self._base, self._model) as scores:
+            optimizer = torch.optim.Adam(scores, lr=self._config.learning_rate)
+            order = list(range(len(sentences)))
+            for _ in range(self._config.epochs):
+                self._random.shuffle(order)
+                for start in range(0, len(order), size):
+                    places = order[start : start + size]
+                    loss = self._loss([sentences[p] for p in places], [objects[p] for p in places])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                with torch.no_grad():
+                    held, targets = self._validation
+                    for start in range(0, len(held), size):
+                        self._loss(held[start : start + size], targets[start : start + size])
+
+    def _loss(self, sentences: Sequence[str], objects: Sequence[str]) -> Tensor:
+        batch = self._base.tokenizer(list(sentences), padding=True, return_tensors="pt")
+        logits = self._model(**batch).logits
+        at = batch["input_ids"] == self._base.mask_token_id
+        targets = self._base.tokenizer.convert_tokens_to_ids(list(objects))
+        return functional.cross_entropy(logits[at], torch.tensor(targets))
+
+
+@contextmanager
+def _masked(base: BaseModel, model: Any) -> Iterator[list[nn.Parameter]]:
+    """The model under thresholded scores, which are yielded, in the order of the base's names."""
+    generator = _scores(base)
+    parts = []
+    for name, scores in zip(generator.names, generator.scores, strict=True):
+        module = model.get_submodule(name.removesuffix(".weight"))
+        part = _Thresholded(scores.detach().clone())
+        parametrize.register_parametrization(module, "weight", part)
+        parts.append((module, part.scores))
+    try:
+        yield [scores for _, scores in parts]
+    finally:
+        for module, _ in parts:
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+
+
+def _published_model() -> Any:
+    from transformers import AutoModelForMaskedLM  # noqa: PLC0415 - takes seconds to import
+
+    model = AutoModelForMaskedLM.from_pretrained(BASES / BASE, dtype=torch.float32)
+    return model.eval().requires_grad_(False)
+
+
+def _sentence(base: BaseModel, template: str, fact: Triple) -> str:
+    return template.replace("[X]", fact.subject).replace("[Y]", base.mask_token)
+
+
+def _markdown(result: Result) -> list[str]:
+    rows = [
+        ("ours", result.ours.text(1), result.ratio.text(1), result.our_memory.text()),
+        ("the paper's way", result.paper.text(1), "", result.paper_memory.text()),
+    ]
+    header = ("", "seconds a relation", "times faster", "memory")
+    return [table(header, rows), provenance_table(result.origin)]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["worker"]:
+        _work(*sys.argv[2:3], *map(int, sys.argv[3:]))  # type: ignore[arg-type]
+    else:
+        typer.run(main)
