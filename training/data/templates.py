@@ -13,7 +13,10 @@ from training.data.source import read_source
 SUBJECT_SLOT = "[X]"
 OBJECT_SLOT = "[Y]"
 
-_SHIPPED = Path(__file__).with_name("conceptnet_templates.json")
+_SHIPPED = tuple(
+    Path(__file__).with_name(name)
+    for name in ("conceptnet_templates.json", "wikidata_templates.json")
+)
 _FIELDS = frozenset({"evaluation", "training"})
 _EXAMPLE = """{
   "%s": {
@@ -61,7 +64,9 @@ def check_template(relation: str, template: str) -> None:
 
 
 def load_templates(path: Path | None = None) -> dict[str, RelationTemplates]:
-    """Return the templates of a file by relation; without a file, those of ConceptNet (LAMA).
+    """Return the templates of a file by relation; without a file, the shipped ones.
+
+    Shipped are those of LAMA's relations of ConceptNet (`IsA`) and of Wikidata (`P19`).
 
     A file is either one JSON object, `{"relation": {"evaluation": "...", "training": [...]}}`, or
     JSON lines of `{"relation": ..., "template": ...}` (LAMA's `pred` is taken too). In JSON lines
@@ -71,7 +76,9 @@ def load_templates(path: Path | None = None) -> dict[str, RelationTemplates]:
     Raises:
         DataError: the file cannot be read or a template is not usable, with the relation's name.
     """
-    source = read_source(_SHIPPED if path is None else path)
+    if path is None:
+        return {name: wording for one in _SHIPPED for name, wording in load_templates(one).items()}
+    source = read_source(path)
     if not all(is_unicode(line) for line in source.lines):
         raise DataError(f"{source.name}: not valid UTF-8")
     lines = [(number, line) for number, line in enumerate(source.lines, 1) if line.strip()]
