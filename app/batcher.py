@@ -1,4 +1,4 @@
-"""One thread that owns the model and takes whatever waits when it is free."""
+"""Threads that own the model and take whatever waits when they are free."""
 
 import logging
 import math
@@ -126,21 +126,25 @@ class _Piece(Generic[Work, Result]):
 
 
 class Batcher(Generic[Work, Ready, Result]):
-    """Runs work in passes on a thread of its own.
+    """Runs work in passes on threads of its own.
 
     There is no delay timer: while a pass runs the next one gathers, and once it is full it is
     prepared meanwhile. Jobs take turns, first come first served. A job whose future is cancelled
     leaves the queue.
 
+    With several lanes full passes run side by side while more than one of them waits; a pass that
+    is not crowded runs alone and may use the whole machine.
+
     Args:
         prepare: makes a pass ready for the model; called on any of the batcher's threads.
-        run: answers a prepared pass, one result for each piece of work; called on the model's
-            thread alone.
+        run: answers a prepared pass, one result for each piece of work, and is told whether the
+            pass runs alone; called on the lanes' threads only.
         room: makes the room of one pass.
         weigh: what a piece of work weighs.
         budget: weight of waiting work from which a pass is full.
         queue_size: questions accepted and not yet answered.
         queue_pieces: pieces of waiting work from which no question is accepted.
+        lanes: passes that may run side by side.
         observe: told of each pass.
     """
 
@@ -148,12 +152,13 @@ class Batcher(Generic[Work, Ready, Result]):
         self,
         *,
         prepare: Callable[[Sequence[Work]], Ready],
-        run: Callable[[Ready], Sequence[Result]],
+        run: Callable[[Ready, bool], Sequence[Result]],
         room: Callable[[], Room[Work]],
         weigh: Callable[[Work], int],
         budget: int,
         queue_size: int,
         queue_pieces: int,
+        lanes: int = 1,
         observe: Callable[[Pass[Work]], None] = lambda _: None,
     ) -> None:
         self._prepare = prepare
@@ -166,6 +171,11 @@ class Batcher(Generic[Work, Ready, Result]):
         self._observe = observe
         self._jobs: deque[_Job[Work, Result]] = deque()
         self._changed = threading.Condition()
+        # A job's pieces may be answered in several lanes at a time.
+        self._answering = threading.Lock()
+        self._lanes = lanes
+        self._running = 0
+        self._alone = False
         self._waiting = 0
         self._reserved = 0
         self._overflowed = False
@@ -174,7 +184,10 @@ class Batcher(Generic[Work, Ready, Result]):
         self._ahead: tuple[list[_Piece[Work, Result]], Ready | Exception] | None = None
         self._seconds_each = 0.0
         self._threads = (
-            threading.Thread(target=self._serve, name="model", daemon=True),
+            *(
+                threading.Thread(target=self._serve, args=(lane,), name="model", daemon=True)
+                for lane in range(lanes)
+            ),
             threading.Thread(target=self._prepare_ahead, name="prepare", daemon=True),
         )
         for thread in self._threads:
@@ -271,25 +284,38 @@ class Batcher(Generic[Work, Ready, Result]):
                 self._jobs.remove(job)
             self._changed.notify_all()
 
-    def _serve(self) -> None:
-        while (ahead := self._next()) is not None:
-            self._answer(*ahead)
+    def _serve(self, lane: int) -> None:
+        while (taken := self._next(lane)) is not None:
+            pieces, prepared, alone = taken
+            self._answer(pieces, self._prepared(pieces) if prepared is None else prepared, alone)
+            with self._changed:
+                self._running -= 1
+                self._alone = False
+                self._changed.notify_all()
 
-    def _next(self) -> tuple[list[_Piece[Work, Result]], Ready | Exception] | None:
-        """The next pass, ready to run; None once closed and all is done."""
+    def _next(
+        self, lane: int
+    ) -> tuple[list[_Piece[Work, Result]], Ready | Exception | None, bool] | None:
+        """The next pass, prepared or not, and whether it runs alone; None once all is done.
+
+        The first lane takes what there is. The others take full passes beside one that shares the
+        machine.
+        """
         with self._changed:
             while True:
-                if self._ahead is not None:
-                    ahead, self._ahead = self._ahead, None
-                    self._changed.notify_all()
-                    return ahead
-                if not self._preparing:
-                    if pieces := self._take():
-                        break
-                    if self._closing:
+                pieces, prepared = None, None
+                if self._ahead is not None and (lane == 0 or (self._running and not self._alone)):
+                    (pieces, prepared), self._ahead = self._ahead, None
+                elif self._ahead is None and not self._preparing:
+                    pieces = self._take() if lane == 0 else None
+                    if self._closing and not pieces and not self._jobs:
                         return None
+                if pieces:
+                    self._running += 1
+                    self._alone = self._running == 1 and (self._lanes == 1 or not self._full())
+                    self._changed.notify_all()
+                    return pieces, prepared, self._alone
                 self._changed.wait()
-        return pieces, self._prepared(pieces)
 
     def _prepare_ahead(self) -> None:
         while True:
@@ -348,25 +374,30 @@ class Batcher(Generic[Work, Ready, Result]):
         self._jobs = deque(job for job in self._jobs if job.waits)
         return pieces
 
-    def _answer(self, pieces: Sequence[_Piece[Work, Result]], prepared: Ready | Exception) -> None:
+    def _answer(
+        self, pieces: Sequence[_Piece[Work, Result]], prepared: Ready | Exception, alone: bool
+    ) -> None:
         started = perf_counter()
         try:
             if isinstance(prepared, Exception):
                 raise prepared
-            results = self._run(prepared)
+            results = self._run(prepared, alone)
         except Exception as error:
             if len(pieces) == 1:
-                pieces[0].job.put(pieces[0].place, error)
+                with self._answering:
+                    pieces[0].job.put(pieces[0].place, error)
                 return
             # Who is at fault shows only one by one; the others get their answers.
             logger.warning("a pass of %d failed and is run one by one: %r", len(pieces), error)
             for piece in pieces:
-                self._answer([piece], self._prepared([piece]))
+                self._answer([piece], self._prepared([piece]), alone)
             return
         seconds = perf_counter() - started
-        self._seconds_each += _NEWEST * (seconds / len(pieces) - self._seconds_each)
+        each = seconds / len(pieces) / (1 if alone else self._lanes)
+        self._seconds_each += _NEWEST * (each - self._seconds_each)
         work = tuple(piece.work for piece in pieces)
         self._observe(Pass(work, sum(map(self._weigh, work)), seconds))
-        for piece, result in zip(pieces, results, strict=True):
-            piece.job.infer_seconds = max(piece.job.infer_seconds, seconds)
-            piece.job.put(piece.place, result)
+        with self._answering:
+            for piece, result in zip(pieces, results, strict=True):
+                piece.job.infer_seconds = max(piece.job.infer_seconds, seconds)
+                piece.job.put(piece.place, result)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from app.batcher import Backlog, Batcher, Outcome, Pass
 from app.cache import (
     AnswerCache,
@@ -38,6 +40,11 @@ class Answered:
     sources: tuple[Source, ...] = ()
 
 
+# Passes that run side by side on a CPU under load. One pass leaves processors idle between its
+# operations, and all of them whenever another thread takes one: two passes fill those gaps.
+_LANES = 2
+
+
 class Inference:
     """Answers probes of any number of questions at once; `observe` is told of each pass.
 
@@ -50,14 +57,17 @@ class Inference:
     ) -> None:
         self.engine = engine
         self._max_rows = settings.max_rows
+        on_cpu = engine.base.device.type == "cpu"
+        self._all_threads = (settings.threads or torch.get_num_threads()) if on_cpu else 1
         self._batcher: Batcher[Probe, PreparedPass, Reading] = Batcher(
             prepare=engine.prepare,
-            run=engine.run,
+            run=self._run,
             room=lambda: PassRoom(settings.token_budget),
             weigh=lambda probe: len(probe.row.input_ids),
             budget=settings.token_budget,
             queue_size=settings.queue_size,
             queue_pieces=settings.queue_rows,
+            lanes=_LANES if self._all_threads >= _LANES else 1,
             observe=observe,
         )
         self.reserve = self._batcher.reserve
@@ -115,6 +125,11 @@ class Inference:
     def close(self) -> None:
         """Take no more probes, and finish those that were accepted."""
         self._batcher.close()
+
+    def _run(self, prepared: PreparedPass, alone: bool) -> list[Reading]:
+        # torch keeps this number for each thread that calls it.
+        torch.set_num_threads(self._all_threads if alone else self._all_threads // _LANES)
+        return self.engine.run(prepared)
 
     async def _ask(self, probes: Sequence[Probe]) -> Outcome[Reading]:
         return await asyncio.wrap_future(self._batcher.submit(probes))

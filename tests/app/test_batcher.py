@@ -20,6 +20,7 @@ class Model:
     def __init__(self) -> None:
         self.passes: list[list[int]] = []
         self.prepared: list[list[int]] = []
+        self.alone: list[bool] = []
         self.started = threading.Event()
         self.go = threading.Event()
 
@@ -29,8 +30,9 @@ class Model:
         self.prepared.append(list(work))
         return tuple(work)
 
-    def run(self, work: tuple[int, ...]) -> list[int]:
+    def run(self, work: tuple[int, ...], alone: bool) -> list[int]:
         self.passes.append(list(work))
+        self.alone.append(alone)
         self.started.set()
         assert self.go.wait(30)
         if any(number < 0 for number in work):
@@ -65,6 +67,8 @@ def _batcher(
     budget: int = 1000,
     size: int = 100,
     pieces: int = 1000,
+    *,
+    lanes: int = 1,
     observe: Callable[[Pass], None] = lambda _: None,
 ) -> Numbers:
     return Batcher(
@@ -75,6 +79,7 @@ def _batcher(
         budget=budget,
         queue_size=size,
         queue_pieces=pieces,
+        lanes=lanes,
         observe=observe,
     )
 
@@ -298,3 +303,73 @@ def test_many_threads_get_each_their_own(model: Model) -> None:
         for number, job in jobs.items():
             wanted = 2 * (number % 9 + 1)
             assert _results(job) == [[wanted] * (number % 4 + 1)]
+
+
+def test_with_one_lane_every_pass_runs_alone(model: Model) -> None:
+    with closing(_batcher(model, budget=10)) as batcher:
+        held = _hold(batcher, model)
+        job = batcher.submit([5] * 8)
+        model.go.set()
+        assert _results(held, job) == [[2], [10] * 8]
+    assert model.alone == [True] * 5
+
+
+def test_with_two_lanes_full_passes_run_side_by_side_while_they_crowd(model: Model) -> None:
+    together = threading.Barrier(2, timeout=30)
+
+    def run(work: tuple[int, ...], alone: bool) -> list[int]:
+        answers = Model.run(model, work, alone)
+        if not alone:
+            # It breaks unless another pass gets here meanwhile.
+            together.wait()
+        return answers
+
+    model.run = run  # type: ignore[method-assign]
+    with closing(_batcher(model, budget=10, lanes=2)) as batcher:
+        held = _hold(batcher, model)
+        job = batcher.submit([5] * 8)
+        _until(lambda: len(model.prepared) == 2)
+        # A pass that was not crowded when it began has the model to itself until it ends.
+        assert model.passes == [[1]]
+        model.go.set()
+        assert _results(held, job) == [[2], [10] * 8]
+    assert model.alone[0]
+    assert model.alone.count(False) == 4
+
+
+def test_with_two_lanes_a_lone_job_runs_alone(model: Model) -> None:
+    model.go.set()
+    with closing(_batcher(model, lanes=2)) as batcher:
+        for number in range(20, 40):
+            assert _results(batcher.submit([number])) == [[2 * number]]
+    assert model.alone == [True] * 20
+
+
+def test_with_two_lanes_every_piece_is_answered_once() -> None:
+    model = Model()
+    model.go.set()
+    with closing(_batcher(model, budget=25, pieces=10**6, lanes=2)) as batcher:
+        jobs = [list(range(1, 1 + size % 40)) or [1] for size in range(400)]
+        futures = [batcher.submit(job) for job in jobs]
+        futures[7].cancel()
+        answers = [None if f.cancelled() else list(f.result(30).results) for f in futures]
+    for job, answer in zip(jobs, answers, strict=True):
+        if answer is not None:
+            doubled = [2 * number for number in job]
+            # Thirteen fails in preparing, alone.
+            assert [str(one) for one in answer] == [
+                "thirteen" if number == 13 else str(two)
+                for number, two in zip(job, doubled, strict=True)
+            ]
+
+
+def test_with_two_lanes_closing_finishes_what_was_accepted(model: Model) -> None:
+    batcher = _batcher(model, budget=10, lanes=2)
+    held = _hold(batcher, model)
+    jobs = [batcher.submit([5] * 4) for _ in range(5)]
+    closing_thread = threading.Thread(target=batcher.close)
+    closing_thread.start()
+    model.go.set()
+    closing_thread.join(30)
+    assert not closing_thread.is_alive()
+    assert _results(held, *jobs) == [[2], *[[10] * 4] * 5]
