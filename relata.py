@@ -170,7 +170,24 @@ def train(
         list[str] | None, typer.Option(help="Learn this relation only; may be repeated.")
     ] = None,
     format: DataFormat = "auto",
-    preset: Annotated[str, typer.Option(help="near-identity or paper.")] = "near-identity",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="near-identity, paper, paper-stochastic, stochastic, top-k or hard-concrete."
+        ),
+    ] = "near-identity",
+    method: Annotated[
+        str | None,
+        typer.Option(help="deterministic, stochastic, top-k or hard-concrete (default: preset's)."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=NUMBER", help="Of the method; may be repeated."),
+    ] = None,
+    score_mean: Annotated[float | None, typer.Option(help="Of the scores at the start.")] = None,
+    score_deviation: Annotated[
+        float | None, typer.Option(help="Of the scores at the start.")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the scores.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the facts.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Prompts a step.")] = None,
@@ -192,7 +209,11 @@ def train(
             "epochs": epochs,
             "batch_size": batch_size,
             "first_layer": first_layer,
+            "method": method,
+            "score_mean": score_mean,
+            "score_deviation": score_deviation,
         },
+        options=option or (),
         templates=templates,
         further=further or (),
         relations=relation or (),

@@ -20,7 +20,7 @@ from masks.rules import (
     check_text,
 )
 
-METHODS = ("deterministic", "stochastic")
+METHODS = ("deterministic", "stochastic", "top-k", "hard-concrete")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class MaskMetadata:
         base_digest: `sha256:<64 hex>` over all weights of the base model.
         architecture: the base's `model_type`, e.g. `bert`.
         layers: first and last masked layer, counted from 1, both included.
-        method: `deterministic` or `stochastic` (how the scores were trained).
+        method: how the scores were trained, one of `METHODS`.
         threshold: the bit is 1 where sigmoid(score) >= threshold; None if not cut at one.
         shapes: (rows, columns) of each masked matrix by the base's parameter name.
         templates: cloze templates, [X] subject and [Y] object; the first serves by default.

@@ -42,7 +42,8 @@ def train_command(
     out: Path,
     base: str,
     preset: str = "near-identity",
-    changes: Mapping[str, int | float | None] | None = None,
+    changes: Mapping[str, int | float | str | None] | None = None,
+    options: Sequence[str] = (),
     templates: Path | None = None,
     further: Sequence[Path] = (),
     relations: Sequence[str] = (),
@@ -54,12 +55,13 @@ def train_command(
     """Learn masks from files of triples, then write the report on the test facts.
 
     `changes`: settings of `LearnConfig` that replace the preset's; None leaves one as it is.
+    `options`: `NAME=NUMBER` each, settings of the method alone.
 
     Raises:
         DataError, BaseModelError, RunError: see `training.run`.
     """
     _use_threads(threads)
-    config = _learn_config(preset, changes or {})
+    config = _learn_config(preset, changes or {}, options)
     wordings = load_templates() | (load_templates(templates) if templates else {})
     model = load_base(base)
     facts = read_facts(model, data, wordings, format=format, relations=relations)
@@ -216,11 +218,26 @@ def adapt_command(
     console.print(f"{_line(last)}; the model is {out / 'model'}")
 
 
-def _learn_config(name: str, changes: Mapping[str, int | float | None]) -> LearnConfig:
+def _learn_config(
+    name: str, changes: Mapping[str, int | float | str | None], options: Sequence[str]
+) -> LearnConfig:
     try:
-        return replace(preset_of(name), **_given(changes))
+        given = _given(changes)
+        if options:
+            given["options"] = dict(map(_option, options))
+        return replace(preset_of(name), **given)
     except ValueError as error:
         raise RunError(str(error)) from error
+
+
+def _option(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    try:
+        if equals:
+            return name.strip(), float(value)
+    except ValueError:
+        pass
+    raise RunError(f"an option is NAME=NUMBER, e.g. sparsity=0.1, not {text!r:.80}")
 
 
 def _adapt_config(path: Path | None, changes: Mapping[str, int | float | None]) -> AdaptConfig:

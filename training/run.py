@@ -22,6 +22,7 @@ from training.data import (
 from training.evaluation import Evaluation, collect_provenance, markdown
 from training.facts import Facts, parts_to_learn
 from training.learning import LearnConfig, LearnedMask, LearnProgress, learn_mask
+from training.methods import complete_options, generator_of
 
 PACK = "pack"
 SPLIT = "split.jsonl"
@@ -184,7 +185,10 @@ def _check_settings(path: Path, base: BaseModel, plan: Plan) -> None:
         "relations": sorted({fact.relation for fact in plan.facts.triples}),
         "further": None if plan.further is None else plan.further.digest,
         "templates": hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest(),
-        "config": asdict(plan.config),
+        # Runs that were begun before there were options can go on.
+        "config": {
+            key: value for key, value in asdict(plan.config).items() if key != "options" or value
+        },
         "seed": plan.seed,
         "pack": plan.pack_name,
     }
@@ -207,7 +211,12 @@ def _mask_of(
     base: BaseModel, plan: Plan, part: Split, sources: Sequence[Facts], learned: LearnedMask
 ) -> RelationMask:
     relation = part.train[0].relation
-    config = {key: value for key, value in asdict(plan.config).items() if key != "method"}
+    config = {
+        key: value for key, value in asdict(plan.config).items() if key not in ("method", "options")
+    }
+    options = complete_options(
+        plan.config.method, generator_of(plan.config.method).OPTIONS, plan.config.options
+    )
     wording = plan.templates[relation]
     return RelationMask.from_keep(
         learned.keep,
@@ -224,6 +233,6 @@ def _mask_of(
         seed=plan.seed,
         validation=learned.validation,
         tool_version=version("relata"),
-        settings={**config, "step": learned.step, "steps": learned.steps},
+        settings={**config, **options, "step": learned.step, "steps": learned.steps},
         facts={name: len(facts) for name, facts in part.parts()},
     )

@@ -113,7 +113,7 @@ def test_bits_must_fit_metadata(make_mask: MakeMask) -> None:
         ({"layers": (4.0, 5)}, "layers"),
         ({"layers": (5, 6)}, "belongs to layer 4"),
         ({"layers": (3, 4)}, "belongs to layer 5"),
-        ({"method": "magic"}, "deterministic or stochastic"),
+        ({"method": "magic"}, "deterministic or stochastic or top-k or hard-concrete"),
         ({"threshold": 1.5}, "threshold"),
         ({"threshold": float("nan")}, "threshold"),
         ({"threshold": True}, "threshold"),

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,30 @@ def test_a_mask_is_learned_that_beats_the_unmasked_model_on_validation(
     assert learned.validation["mrr"] > learned.validation["unmasked_mrr"]
     assert seen[-1].step == seen[-1].steps == learned.steps
     assert seen[-1].loss < seen[0].loss
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("stochastic", {"score_mean": 0.5, "score_deviation": 0.05, "learning_rate": 0.1}),
+        ("top-k", {"options": {"sparsity": 0.2}}),
+        ("hard-concrete", {"score_mean": 2.0, "score_deviation": 0.1, "learning_rate": 0.2}),
+    ],
+)
+def test_every_method_learns(
+    base: plm.BaseModel,
+    triples: tuple[Triple, ...],
+    templates: dict[str, RelationTemplates],
+    method: str,
+    settings: dict[str, Any],
+) -> None:
+    config = replace(CONFIG, method=method, **settings)
+    learned = learn_mask(base, split_of(triples), templates["IsA"], config, seed=0)
+    assert learned.step > 0
+    assert learned.validation["mrr"] > learned.validation["unmasked_mrr"]
+    if method == "top-k":
+        for keep in learned.keep.values():
+            assert keep.sum() == keep.size - round(0.2 * keep.size)
 
 
 def test_the_base_is_left_as_it_was(
@@ -120,5 +145,8 @@ def test_a_layer_beyond_the_base_is_refused(
 
 
 def test_unknown_presets_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown preset 'x'.*near-identity, paper"):
+    with pytest.raises(
+        ValueError,
+        match=r"unknown preset 'x'.*hard-concrete, near-identity, paper, paper-stochastic, stochastic, top-k",
+    ):
         preset("x")

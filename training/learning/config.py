@@ -1,6 +1,9 @@
 """The settings of mask learning, and the named presets."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from training.methods import complete_options, generator_of
 
 
 @dataclass(frozen=True)
@@ -9,6 +12,7 @@ class LearnConfig:
 
     Attributes:
         method: name of a mask generator, see `training.methods`.
+        options: what is set of that method alone, by name; the others have their defaults.
         score_mean: scores start from N(score_mean, score_deviation).
         score_deviation: see `score_mean`.
         learning_rate: Adam's, of the scores.
@@ -28,6 +32,7 @@ class LearnConfig:
     """
 
     method: str = "deterministic"
+    options: Mapping[str, float] = field(default_factory=dict)
     score_mean: float = 0.01
     score_deviation: float = 0.005
     learning_rate: float = 1e-3
@@ -42,6 +47,7 @@ class LearnConfig:
     first_layer: int | None = None
 
     def __post_init__(self) -> None:
+        complete_options(self.method, generator_of(self.method).OPTIONS, self.options)
         for name in ("epochs", "batch_size", "validations_an_epoch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -68,6 +74,26 @@ PRESETS: dict[str, LearnConfig] = {
         decay=False,
         score_average=0.0,
         patience=0,
+    ),
+    # The same with relaxed Bernoulli masks, temperature 0.1 (section 3).
+    "paper-stochastic": LearnConfig(
+        method="stochastic",
+        score_mean=0.0,
+        score_deviation=1.0,
+        learning_rate=3e-4,
+        epochs=6,
+        decay=False,
+        score_average=0.0,
+        patience=0,
+    ),
+    # At this temperature a score of 0.5 keeps its weight in 99 draws of 100, so that a start there
+    # is near the identity; steps are in proportion.
+    "stochastic": LearnConfig(
+        method="stochastic", score_mean=0.5, score_deviation=0.05, learning_rate=3e-2
+    ),
+    "top-k": LearnConfig(method="top-k"),
+    "hard-concrete": LearnConfig(
+        method="hard-concrete", score_mean=2.0, score_deviation=0.1, learning_rate=1e-1
     ),
 }
 

@@ -100,6 +100,7 @@ def learn_mask(
         deviation=config.score_deviation,
         seed=seed,
         device=base.device,
+        options=config.options,
     )
     learned = learn(base, split, templates, config, generator, seed=seed, report=report)
     return LearnedMask(

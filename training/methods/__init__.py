@@ -5,9 +5,21 @@
 
 from training.methods.deterministic import DeterministicGenerator
 from training.methods.generator import MaskGenerator
+from training.methods.hard_concrete import HardConcreteGenerator
+from training.methods.options import Option, complete_options
 from training.methods.specialisation import Specialisation
+from training.methods.stochastic import StochasticGenerator
+from training.methods.top_k import TopKGenerator
 
-METHODS: dict[str, type[MaskGenerator]] = {"deterministic": DeterministicGenerator}
+METHODS: dict[str, type[MaskGenerator]] = {
+    method.name: method
+    for method in (
+        DeterministicGenerator,
+        StochasticGenerator,
+        TopKGenerator,
+        HardConcreteGenerator,
+    )
+}
 
 
 def generator_of(method: str) -> type[MaskGenerator]:
@@ -23,4 +35,15 @@ def generator_of(method: str) -> type[MaskGenerator]:
         raise ValueError(f"unknown method {method!r}; known are {known}") from None
 
 
-__all__ = ["METHODS", "DeterministicGenerator", "MaskGenerator", "Specialisation", "generator_of"]
+__all__ = [
+    "METHODS",
+    "DeterministicGenerator",
+    "HardConcreteGenerator",
+    "MaskGenerator",
+    "Option",
+    "Specialisation",
+    "StochasticGenerator",
+    "TopKGenerator",
+    "complete_options",
+    "generator_of",
+]

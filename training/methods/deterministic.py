@@ -1,46 +1,38 @@
 """Deterministic masks: m = 1 where sigmoid(g) >= t, with the straight-through gradient."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from training.methods.generator import MaskGenerator
-
-
-class _ThresholdedProduct(torch.autograd.Function):
-    """W * M; dL/dM stands in for dL/dg (LAMP paper, section 3: straight-through estimator)."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, scores: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        # sigmoid(g) >= 0.5 is g >= 0.
-        return weight * (scores >= 0)
-
-    @staticmethod
-    def backward(ctx: Any, *outputs: Tensor) -> tuple[None, Tensor]:
-        (weight,) = ctx.saved_tensors
-        return None, outputs[0] * weight
+from training.methods.generator import MaskGenerator, masked_straight_through
+from training.methods.options import Option
 
 
 class DeterministicGenerator(MaskGenerator):
-    """Thresholded scores, t = 0.5."""
+    """Thresholded scores, t = 0.5 (LAMP paper, section 3).
 
-    threshold = 0.5
+    With `keep_weight` above 0 the loss has `keep_weight * (kept - keep_rate)^2`, where `kept` is
+    the share of weights that are kept; its gradient goes straight through to the scores, too.
+    """
 
-    def masked(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """W * M for each weight by name."""
-        return {
-            name: _ThresholdedProduct.apply(weights[name], scores)  # type: ignore[no-untyped-call]
-            for name, scores in zip(self.names, self.scores, strict=True)
-        }
+    name = "deterministic"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "keep_rate": Option(0.9, 0.0, 1.0),
+        "keep_weight": Option(0.0),
+    }
 
-    def keep(self) -> dict[str, NDArray[np.bool_]]:
-        """True where the score is not below the threshold."""
-        return {
-            name: (scores.detach() >= 0).cpu().numpy()
-            for name, scores in zip(self.names, self.scores, strict=True)
-        }
+    def penalty(self) -> Tensor | None:
+        """What is added for keeping more or less than wanted; None if nothing is wanted."""
+        if not self.options["keep_weight"]:
+            return None
+        count = sum(scores.numel() for scores in self.scores)
+        # The value of the hard mask, the gradient of the scores.
+        kept = sum(
+            (self._kept(scores).float() + scores - scores.detach()).sum() for scores in self.scores
+        )
+        off: Tensor = kept / count - self.options["keep_rate"]
+        return self.options["keep_weight"] * off.square()
+
+    def _masked(self, weight: Tensor, scores: Tensor) -> Tensor:
+        return masked_straight_through(weight, scores, self._kept(scores))

@@ -2,12 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from training.methods.options import Option, complete_options
 from training.methods.specialisation import Specialisation
 
 
@@ -15,10 +17,22 @@ class MaskGenerator(Specialisation):
     """G_r of the paper: one real score g for each maskable weight, by parameter name.
 
     Scores start from N(mean, deviation); `mean` 0 removes half of the weights, a mean of several
-    deviations above 0 starts near the identity.
+    deviations above 0 starts near the identity. A mask is what `keep` says: answers are given, and
+    validation chooses, under the binary mask, whatever a training step runs under.
+
+    Attributes:
+        name: of the method.
+        OPTIONS: what can be set of it, beside what all methods have.
+        threshold: of sigmoid(score) from which a weight is kept; None where no one value is.
+        options: the values of `OPTIONS`.
+
+    Raises:
+        ValueError: an option that the method does not have, or out of its range.
     """
 
-    threshold: float | None
+    name: ClassVar[str]
+    OPTIONS: ClassVar[Mapping[str, Option]] = {}
+    threshold: float | None = 0.5
 
     def __init__(
         self,
@@ -28,8 +42,10 @@ class MaskGenerator(Specialisation):
         deviation: float,
         seed: int,
         device: torch.device,
+        options: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
+        self.options = complete_options(self.name, self.OPTIONS, options or {})
         self.names = tuple(shapes)
         random = torch.Generator().manual_seed(seed)
         self.scores = nn.ParameterList(
@@ -37,6 +53,53 @@ class MaskGenerator(Specialisation):
             for shape in shapes.values()
         )
 
-    @abstractmethod
+    def masked(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """W * M for each weight by name, M as a training step has it."""
+        return {
+            name: self._masked(weights[name], scores)
+            for name, scores in zip(self.names, self.scores, strict=True)
+        }
+
+    def settled(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """W * M for each weight by name, M as `keep` gives it."""
+        return {
+            name: weights[name] * self._kept(scores.detach())
+            for name, scores in zip(self.names, self.scores, strict=True)
+        }
+
     def keep(self) -> dict[str, NDArray[np.bool_]]:
         """The binary masks, (out, in) each, True where the weight is kept."""
+        return {
+            name: self._kept(scores.detach()).cpu().numpy()
+            for name, scores in zip(self.names, self.scores, strict=True)
+        }
+
+    @abstractmethod
+    def _masked(self, weight: Tensor, scores: Tensor) -> Tensor:
+        """One weight under its mask, differentiable in the scores."""
+
+    def _kept(self, scores: Tensor) -> Tensor:
+        """Bool, True where sigmoid(g) >= 0.5, which is g >= 0."""
+        return scores >= 0
+
+
+class StraightThrough(torch.autograd.Function):
+    """W * M; dL/dM stands in for dL/dg (LAMP paper, section 3: straight-through estimator)."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, scores: Tensor, keep: Tensor) -> Tensor:
+        """`keep` is bool, of the shape of the weight and its scores."""
+        ctx.save_for_backward(weight)
+        return weight * keep
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[None, Tensor, None]:
+        """The gradient of the scores alone."""
+        (weight,) = ctx.saved_tensors
+        return None, outputs[0] * weight, None
+
+
+def masked_straight_through(weight: Tensor, scores: Tensor, keep: Tensor) -> Tensor:
+    """`StraightThrough` with its type."""
+    product: Tensor = StraightThrough.apply(weight, scores, keep)  # type: ignore[no-untyped-call]
+    return product

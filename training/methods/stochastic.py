@@ -1,0 +1,68 @@
+"""Stochastic masks: each weight is kept with a probability that is learned."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from training.methods.generator import MaskGenerator
+from training.methods.options import Option
+
+
+class StochasticGenerator(MaskGenerator):
+    """Relaxed Bernoulli masks (LAMP paper, section 3; Maddison et al. 2017, Jang et al. 2017).
+
+    A training step runs under m = sigmoid((g + log U - log(1 - U)) / temperature), U uniform on
+    (0, 1). The mask that is kept is the likelier value of each weight, sigmoid(g) >= 0.5.
+    """
+
+    name = "stochastic"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"temperature": Option(0.1, 1e-3, 100.0)}
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, int]],
+        *,
+        mean: float,
+        deviation: float,
+        seed: int,
+        device: torch.device,
+        options: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(
+            shapes, mean=mean, deviation=deviation, seed=seed, device=device, options=options
+        )
+        # Of its own, so that the draws depend on the seed and the step alone.
+        self._noise = torch.Generator(device).manual_seed(seed)
+
+    def __deepcopy__(self, _: dict[int, object]) -> "StochasticGenerator":
+        """A copy with the same scores; a torch generator cannot be copied, and is not shared."""
+        shapes = {
+            name: tuple(scores.shape) for name, scores in zip(self.names, self.scores, strict=True)
+        }
+        twin = type(self)(
+            shapes,
+            mean=0.0,
+            deviation=1.0,
+            seed=self._noise.initial_seed(),
+            device=self.scores[0].device,
+            options=self.options,
+        )
+        twin.load_state_dict(self.state_dict())
+        twin._noise.set_state(self._noise.get_state())
+        return twin
+
+    def _masked(self, weight: Tensor, scores: Tensor) -> Tensor:
+        return weight * self._relaxed(scores)
+
+    def _relaxed(self, scores: Tensor) -> Tensor:
+        noise = logistic_noise(scores, self._noise)
+        return torch.sigmoid((scores + noise) / self.options["temperature"])
+
+
+def logistic_noise(like: Tensor, random: torch.Generator) -> Tensor:
+    """log U - log(1 - U) of the shape of `like`, U uniform on the open interval (0, 1)."""
+    uniform = torch.rand(like.shape, generator=random, device=like.device, dtype=like.dtype)
+    # 0 can be drawn; its logarithm is no number to go on with.
+    return uniform.clamp(min=torch.finfo(like.dtype).tiny).logit()
