@@ -9,6 +9,8 @@ from torch import Tensor
 from training.methods.generator import MaskGenerator
 from training.methods.options import Option
 
+_NOISE_SEED = 0x9E3779B9
+
 
 class StochasticGenerator(MaskGenerator):
     """Relaxed Bernoulli masks (LAMP paper, section 3; Maddison et al. 2017, Jang et al. 2017).
@@ -33,8 +35,9 @@ class StochasticGenerator(MaskGenerator):
         super().__init__(
             shapes, mean=mean, deviation=deviation, seed=seed, device=device, options=options
         )
-        # Of its own, so that the draws depend on the seed and the step alone.
-        self._noise = torch.Generator(device).manual_seed(seed)
+        # Of its own, so that the draws depend on the seed and the step alone; and of another seed
+        # than the scores', or the first draws would go with them.
+        self._noise = torch.Generator(device).manual_seed(_NOISE_SEED ^ seed)
 
     def __deepcopy__(self, _: dict[int, object]) -> "StochasticGenerator":
         """A copy with the same scores; a torch generator cannot be copied, and is not shared."""
@@ -45,7 +48,7 @@ class StochasticGenerator(MaskGenerator):
             shapes,
             mean=0.0,
             deviation=1.0,
-            seed=self._noise.initial_seed(),
+            seed=_NOISE_SEED ^ self._noise.initial_seed(),
             device=self.scores[0].device,
             options=self.options,
         )
