@@ -195,6 +195,9 @@ def train(
     seed: Seed = 0,
     name: Annotated[str | None, typer.Option(help="Name of the pack (default: --out's).")] = None,
     threads: ThreadCount = None,
+    together: Annotated[
+        int, typer.Option(min=1, help="Relations that are learned side by side.")
+    ] = 1,
 ) -> None:
     """Learn a mask for each relation of your triples, and report on held-out facts."""
     from training.commands import train_command
@@ -221,6 +224,7 @@ def train(
         seed=seed,
         name=name,
         threads=threads,
+        together=together,
     )
 
 

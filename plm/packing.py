@@ -61,10 +61,25 @@ def pack_rows(base: BaseModel, rows: Sequence[EncodedRow]) -> PackedRows:
         torch.from_numpy(input_ids).to(base.device),
         attention_mask,
         _token_types(base, rows, taken),
-        Layout(len(rows), max(lengths), _places(base, taken), attention_bias(base, attention_mask)),
+        token_layout(base, lengths),
         _slots(base, rows, lengths),
         lengths,
         tuple(len(row.slots) for row in rows),
+    )
+
+
+def token_layout(base: BaseModel, lengths: Sequence[int]) -> Layout:
+    """The layout of sentences of these lengths, their tokens end to end.
+
+    Raises:
+        ValueError: there are no sentences.
+    """
+    if not lengths:
+        raise ValueError("a layout has at least one sentence")
+    taken = _taken(lengths)
+    attention_mask = torch.from_numpy(taken.astype(np.int64)).to(base.device)
+    return Layout(
+        len(lengths), max(lengths), _places(base, taken), attention_bias(base, attention_mask)
     )
 
 

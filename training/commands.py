@@ -51,11 +51,13 @@ def train_command(
     seed: int = 0,
     name: str | None = None,
     threads: int | None = None,
+    together: int = 1,
 ) -> None:
     """Learn masks from files of triples, then write the report on the test facts.
 
     `changes`: settings of `LearnConfig` that replace the preset's; None leaves one as it is.
-    `options`: `NAME=NUMBER` each, settings of the method alone.
+    `options`: `NAME=NUMBER` each, settings of the method alone. `together`: relations that are
+    learned side by side.
 
     Raises:
         DataError, BaseModelError, RunError: see `training.run`.
@@ -71,7 +73,7 @@ def train_command(
         chosen = sorted({fact.relation for fact in facts.triples})
         more = read_facts(model, further, wordings, relations=chosen, phrases=True)
         show_facts(more, out, "further-")
-    plan = Plan(facts, more, wordings, config, seed, name or out.resolve().name)
+    plan = Plan(facts, more, wordings, config, seed, name or out.resolve().name, together)
     with progress_bar() as progress:
         task = progress.add_task("learning", total=None)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from training.data import (
 )
 from training.evaluation import Evaluation, collect_provenance, markdown
 from training.facts import Facts, parts_to_learn
-from training.learning import LearnConfig, LearnedMask, LearnProgress, learn_mask
+from training.learning import LearnConfig, LearnedMask, LearnProgress, learn_masks
 from training.methods import complete_options, generator_of
 
 PACK = "pack"
@@ -46,6 +46,7 @@ class Plan:
         config: how masks are learned.
         seed: of the split and of learning.
         pack_name: name the pack gets.
+        together: relations that are learned side by side.
     """
 
     facts: Facts
@@ -54,6 +55,7 @@ class Plan:
     config: LearnConfig
     seed: int
     pack_name: str
+    together: int = 1
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def train(
     """Learn a mask for every relation of the plan into the pack `out`/pack.
 
     Each mask is in the pack as soon as it is learned: killed at any moment, a run loses at most
-    the relation at work, and the same call goes on with it.
+    the relations at work, and the same call goes on with them.
 
     Raises:
         RunError: `out` holds a run with other settings.
@@ -89,27 +91,33 @@ def train(
     relations = sorted({fact.relation for fact in split.train})
     folder = out / PACK
     done = set(MaskPack.open(folder).relations) if (folder / MANIFEST_NAME).exists() else set()
-    for index, relation in enumerate(relations):
-        if relation in done:
-            tell(Event(relation, index, len(relations), resumed=True))
-            continue
+    places = {relation: index for index, relation in enumerate(relations)}
+    for relation in done & places.keys():
+        tell(Event(relation, places[relation], len(relations), resumed=True))
+    left = [relation for relation in relations if relation not in done]
+    for start in range(0, len(left), plan.together):
+        group = [
+            parts_to_learn(split, name, further) for name in left[start : start + plan.together]
+        ]
 
-        def progress(value: LearnProgress, relation: str = relation, index: int = index) -> None:
-            tell(Event(relation, index, len(relations), progress=value))
+        def progress(relation: str, value: LearnProgress) -> None:
+            tell(Event(relation, places[relation], len(relations), progress=value))
 
-        parts = parts_to_learn(split, relation, further)
-        learned, part = _learn(base, plan, parts, progress)
-        sources = (
-            [plan.facts] if part is parts[0] or plan.further is None else [plan.facts, plan.further]
-        )
-        mask = _mask_of(base, plan, part, sources, learned)
-        fit = calibrate(base, mask, part, further)
-        mask = mask.with_calibration(fit.calibration)
-        if (folder / MANIFEST_NAME).exists():
-            add_to_pack(folder, mask)
-        else:
-            write_pack(folder, [mask], name=plan.pack_name)
-        tell(Event(relation, index, len(relations), learned=learned, fit=fit))
+        for learned, parts, part in _learn(base, plan, group, progress):
+            relation = part.train[0].relation
+            sources = (
+                [plan.facts]
+                if part is parts[0] or plan.further is None
+                else [plan.facts, plan.further]
+            )
+            mask = _mask_of(base, plan, part, sources, learned)
+            fit = calibrate(base, mask, part, further)
+            mask = mask.with_calibration(fit.calibration)
+            if (folder / MANIFEST_NAME).exists():
+                add_to_pack(folder, mask)
+            else:
+                write_pack(folder, [mask], name=plan.pack_name)
+            tell(Event(relation, places[relation], len(relations), learned=learned, fit=fit))
     return MaskPack.open(folder)
 
 
@@ -159,21 +167,29 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
 def _learn(
     base: BaseModel,
     plan: Plan,
-    parts: Sequence[Split],
-    report: Callable[[LearnProgress], None],
-) -> tuple[LearnedMask, Split]:
-    """The mask of one relation, and which of the parts it was learned from.
+    group: Sequence[Sequence[Split]],
+    report: Callable[[str, LearnProgress], None],
+) -> Iterator[tuple[LearnedMask, Sequence[Split], Split]]:
+    """The mask of each relation, the parts it could be learned from, and the one that it was.
 
     With further facts the mask is learned with and without them, and validation chooses: facts of
     another source help most relations and harm those that it words differently.
     """
-    wordings = plan.templates[parts[0].train[0].relation]
-    learned = [
-        learn_mask(base, part, wordings, plan.config, seed=plan.seed, report=report)
-        for part in parts
-    ]
-    best = max(range(len(learned)), key=lambda index: learned[index].validation["mrr"])
-    return learned[best], parts[best]
+    flat = [part for parts in group for part in parts]
+    names = [part.train[0].relation for part in flat]
+    learned = iter(
+        learn_masks(
+            base,
+            [(part, plan.templates[name]) for part, name in zip(flat, names, strict=True)],
+            plan.config,
+            seed=plan.seed,
+            report=lambda number, progress: report(names[number], progress),
+        )
+    )
+    for parts in group:
+        masks = [next(learned) for _ in parts]
+        best = max(range(len(masks)), key=lambda index: masks[index].validation["mrr"])
+        yield masks[best], parts, parts[best]
 
 
 def _check_settings(path: Path, base: BaseModel, plan: Plan) -> None:

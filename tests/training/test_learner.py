@@ -7,8 +7,8 @@ import torch
 
 import plm
 from training.data import RelationTemplates, Split, Triple, split_by_fact
-from training.learning import LearnConfig, LearnProgress, learn_mask, preset
-from training.learning.learner import _batches, _rate
+from training.learning import LearnConfig, LearnProgress, learn_mask, learn_masks, preset
+from training.learning.lesson import batches_of_a_pass, rate_at
 
 CONFIG = LearnConfig(learning_rate=3e-3, epochs=20, batch_size=4, decay=False, patience=0)
 
@@ -55,6 +55,28 @@ def test_every_method_learns(
             assert keep.sum() == keep.size - round(0.2 * keep.size)
 
 
+def test_relations_learned_together_are_learned_as_if_alone(
+    base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
+) -> None:
+    config = replace(CONFIG, epochs=6, batch_size=3, patience=3)
+    relations = [(split_of(triples, name), templates[name]) for name in ("IsA", "AtLocation")]
+    seen: list[int] = []
+    together = learn_masks(
+        base, relations, config, seed=0, report=lambda number, _: seen.append(number)
+    )
+    assert set(seen) == {0, 1}
+    for (split, wording), ours in zip(relations, together, strict=True):
+        alone = learn_mask(base, split, wording, config, seed=0)
+        assert (ours.step, ours.steps) == (alone.step, alone.steps)
+        assert ours.validation == pytest.approx(alone.validation)
+        # Rounding may tip a score that lies at the threshold.
+        differ = sum(int((ours.keep[name] != alone.keep[name]).sum()) for name in ours.keep)
+        assert differ <= 3
+    assert not all(
+        np.array_equal(together[0].keep[name], together[1].keep[name]) for name in together[0].keep
+    )
+
+
 def test_the_base_is_left_as_it_was(
     base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
 ) -> None:
@@ -98,7 +120,7 @@ def test_patience_stops_early(
 
 def test_a_pass_shows_every_fact_once_under_one_wording() -> None:
     lengths = torch.randint(5, 12, (30,))  # ten facts, three wordings
-    batches = _batches(lengths, 3, 4, torch.Generator().manual_seed(0))
+    batches = batches_of_a_pass(lengths, 3, 4, torch.Generator().manual_seed(0))
     facts = torch.cat(batches) // 3
     assert sorted(facts.tolist()) == list(range(10))
     assert max(len(batch) for batch in batches) == 4
@@ -106,10 +128,10 @@ def test_a_pass_shows_every_fact_once_under_one_wording() -> None:
 
 def test_the_rate_rises_linearly_over_the_warm_up_and_then_stays_or_falls() -> None:
     level = LearnConfig(warmup_share=0.1, decay=False)
-    assert [_rate(step, 100, level) for step in (0, 4, 9, 50, 99)] == [0.1, 0.5, 1.0, 1.0, 1.0]
+    assert [rate_at(step, 100, level) for step in (0, 4, 9, 50, 99)] == [0.1, 0.5, 1.0, 1.0, 1.0]
     falling = LearnConfig(warmup_share=0.1, decay=True)
-    assert _rate(55, 100, falling) == pytest.approx(0.5)
-    assert _rate(99, 100, falling) == pytest.approx(1 / 90)
+    assert rate_at(55, 100, falling) == pytest.approx(0.5)
+    assert rate_at(99, 100, falling) == pytest.approx(1 / 90)
 
 
 def test_the_papers_preset_is_the_papers() -> None:

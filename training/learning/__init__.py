@@ -6,13 +6,14 @@
 from training.learning.config import PRESETS, LearnConfig, preset
 from training.learning.layers import layers_under, layers_with
 from training.learning.learner import (
-    Learned,
     LearnedMask,
-    LearnProgress,
     layer_range,
     learn,
     learn_mask,
+    learn_masks,
+    learn_together,
 )
+from training.learning.lesson import Learned, LearnProgress, Task
 from training.learning.scoring import logits_by_pass, ranks_of
 from training.learning.states import LowerStates, prompts_of
 
@@ -23,11 +24,14 @@ __all__ = [
     "Learned",
     "LearnedMask",
     "LowerStates",
+    "Task",
     "layer_range",
     "layers_under",
     "layers_with",
     "learn",
     "learn_mask",
+    "learn_masks",
+    "learn_together",
     "logits_by_pass",
     "preset",
     "prompts_of",

@@ -1,27 +1,18 @@
-"""Learns one relation: parameters are trained, the base is frozen, validation chooses."""
+"""Learns relations: parameters are trained, the base is frozen, validation chooses."""
 
-import copy
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from plm import BaseModel, default_layer_range
 from training.data import RelationTemplates, Split
 from training.learning.config import LearnConfig
-from training.learning.judge import Judge, SpecialisationT
-from training.learning.layers import layers_with
-from training.learning.scoring import logits_of
-from training.learning.states import LowerStates, prompts_of
-from training.methods import Specialisation, generator_of
-
-_SORTED_BATCHES = 8  # batches are cut from prompts sorted by length within so many
+from training.learning.judge import SpecialisationT
+from training.learning.lesson import Learned, LearnProgress, Lesson, Task
+from training.learning.scoring import logits_of_groups
+from training.methods import generator_of
 
 
 @dataclass(frozen=True)
@@ -45,35 +36,6 @@ class LearnedMask:
     steps: int
 
 
-@dataclass(frozen=True, eq=False)
-class Learned(Generic[SpecialisationT]):
-    """A specialisation with the parameters that validation chose.
-
-    Attributes:
-        specialisation: the one that was trained.
-        layers: first and last layer that it changes, counted from 1.
-        validation: `mrr`, `p_at_1`, `p_at_3`, `p_at_10`, and `unmasked_mrr`.
-        step: the optimiser's step it was chosen at; 0 if no step beat the start.
-        steps: how many were made.
-    """
-
-    specialisation: SpecialisationT
-    layers: tuple[int, int]
-    validation: dict[str, float]
-    step: int
-    steps: int
-
-
-@dataclass(frozen=True)
-class LearnProgress:
-    """Where the learning of a relation stands; `validation_mrr` is the best so far."""
-
-    step: int
-    steps: int
-    loss: float
-    validation_mrr: float
-
-
 def learn_mask(
     base: BaseModel,
     split: Split,
@@ -93,24 +55,55 @@ def learn_mask(
         ValueError: the layer range does not fit the base.
         PromptError, ObjectError: a fact cannot be a prompt (see `training.data.usable`).
     """
-    layers = layer_range(base, config)
-    generator = generator_of(config.method)(
-        base.shapes(*layers),
-        mean=config.score_mean,
-        deviation=config.score_deviation,
-        seed=seed,
-        device=base.device,
-        options=config.options,
+    (learned,) = learn_masks(
+        base, [(split, templates)], config, seed=seed, report=lambda _, progress: report(progress)
     )
-    learned = learn(base, split, templates, config, generator, seed=seed, report=report)
-    return LearnedMask(
-        keep=learned.specialisation.keep(),
-        layers=learned.layers,
-        threshold=learned.specialisation.threshold,
-        validation=learned.validation,
-        step=learned.step,
-        steps=learned.steps,
-    )
+    return learned
+
+
+def learn_masks(
+    base: BaseModel,
+    relations: Sequence[tuple[Split, RelationTemplates]],
+    config: LearnConfig,
+    *,
+    seed: int,
+    report: Callable[[int, LearnProgress], None] = lambda _, __: None,
+) -> list[LearnedMask]:
+    """Learn the masks of several relations side by side, as `learn_together` does.
+
+    `report` is told which relation, by its place, and where it stands.
+
+    Raises:
+        ValueError, PromptError, ObjectError: as `learn_mask`.
+    """
+    shapes = base.shapes(*layer_range(base, config))
+    tasks = [
+        Task(
+            split,
+            templates,
+            generator_of(config.method)(
+                shapes,
+                mean=config.score_mean,
+                deviation=config.score_deviation,
+                seed=seed,
+                device=base.device,
+                options=config.options,
+            ),
+            seed,
+        )
+        for split, templates in relations
+    ]
+    return [
+        LearnedMask(
+            keep=learned.specialisation.keep(),
+            layers=learned.layers,
+            threshold=learned.specialisation.threshold,
+            validation=learned.validation,
+            step=learned.step,
+            steps=learned.steps,
+        )
+        for learned in learn_together(base, tasks, config, report=report)
+    ]
 
 
 def layer_range(base: BaseModel, config: LearnConfig) -> tuple[int, int]:
@@ -141,82 +134,44 @@ def learn(
     Raises:
         ValueError, PromptError, ObjectError: as `learn_mask`.
     """
-    first, last = layer_range(base, config)
-    weights = {name: base.weight(name) for name in base.shapes(first, last)}
-    prompts = prompts_of(base, split.train, templates.training)
-    random = torch.Generator().manual_seed(seed)
-    lengths = torch.tensor([len(prompt.input_ids) for prompt in prompts.encoded])
-    # Drawn before learning starts: only the prompts that will be shown go through the base.
-    passes = [
-        _batches(lengths, prompts.wordings, config.batch_size, random) for _ in range(config.epochs)
-    ]
-    shown = torch.cat([facts for batches in passes for facts in batches])
-    states = LowerStates(base, prompts.encoded, first, only=shown)
-    judge: Judge[SpecialisationT] = Judge(base, split.validation, templates, (first, last), weights)
-    optimizer = torch.optim.Adam(specialisation.parameters(), lr=config.learning_rate, fused=True)
-    an_epoch = math.ceil(len(prompts.targets) / config.batch_size)
-    steps = an_epoch * config.epochs
-    every = max(1, an_epoch // config.validations_an_epoch)
-    mean = copy.deepcopy(specialisation)
-
-    def chosen() -> Learned[SpecialisationT]:
-        metrics = {**judge.metrics, "unmasked_mrr": judge.unmasked_mrr}
-        return Learned(judge.restore(specialisation), (first, last), metrics, judge.step, step)
-
-    step = 0
-    judge.try_out(specialisation, step)
-    for batches in passes:
-        for facts in batches:
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _rate(step, steps, config)
-            specialisation.advance(step / steps)
-            layers = layers_with(base, first, last, specialisation.masked(weights))
-            logits = logits_of(base, states.batch(facts), layers)
-            loss = functional.cross_entropy(
-                logits.float(),
-                prompts.targets[facts // prompts.wordings].to(base.device),
-                label_smoothing=config.label_smoothing,
-            )
-            optimizer.zero_grad(set_to_none=True)
-            penalty = specialisation.penalty()
-            (loss if penalty is None else loss + penalty).backward()
-            optimizer.step()
-            step += 1
-            _follow(mean, specialisation, config.score_average)
-            if step % every == 0 or step == steps:
-                judge.try_out(specialisation, step)
-                if config.score_average:
-                    judge.try_out(mean, step)
-                report(LearnProgress(step, steps, float(loss.detach()), judge.best_mrr))
-                if config.patience and judge.worse_in_a_row >= config.patience:
-                    return chosen()
-    return chosen()
+    task = Task(split, templates, specialisation, seed)
+    (learned,) = learn_together(base, [task], config, report=lambda _, progress: report(progress))
+    return learned
 
 
-@torch.no_grad()
-def _follow(mean: Specialisation, newest: Specialisation, weight: float) -> None:
-    """Move the running mean of the parameters by `weight` of the way to the newest."""
-    if weight:
-        for average, parameter in zip(mean.parameters(), newest.parameters(), strict=True):
-            average.lerp_(parameter, weight)
+def learn_together(
+    base: BaseModel,
+    tasks: Sequence[Task[SpecialisationT]],
+    config: LearnConfig,
+    *,
+    report: Callable[[int, LearnProgress], None] = lambda _, __: None,
+) -> list[Learned[SpecialisationT]]:
+    """Train the specialisations of several relations side by side, each as if it were alone.
 
+    A step runs a batch of every relation that is not finished through the layers at once; only the
+    products with the weights are apart. What is learned differs from `learn`'s by rounding. Takes
+    the memory of all relations together, about six times the covered weights for each. `report`
+    is told which task, and where it stands.
 
-def _rate(step: int, steps: int, config: LearnConfig) -> float:
-    """Multiple of the learning rate at a step: linear warm-up, then level or linear decay."""
-    warm = config.warmup_share * steps
-    rising = (step + 1) / warm if warm else 1.0
-    falling = (steps - step) / (steps - warm) if config.decay else 1.0
-    return min(1.0, rising, falling)
-
-
-def _batches(
-    lengths: Tensor, wordings: int, batch_size: int, random: torch.Generator
-) -> list[Tensor]:
-    """Prompt indices of a pass, (B,) each: every fact once, under a random wording."""
-    facts = torch.randperm(len(lengths) // wordings, generator=random)
-    wording = torch.randint(wordings, facts.shape, generator=random)
-    prompts = facts * wordings + wording
-    batches: list[Tensor] = []
-    for window in prompts.split(batch_size * _SORTED_BATCHES):
-        batches += window[lengths[window].argsort(stable=True)].split(batch_size)
-    return [batches[index] for index in torch.randperm(len(batches), generator=random).tolist()]
+    Raises:
+        ValueError, PromptError, ObjectError: as `learn_mask`.
+    """
+    layers = layer_range(base, config)
+    lessons = [Lesson(base, task, config, layers) for task in tasks]
+    while going := [number for number, lesson in enumerate(lessons) if not lesson.finished]:
+        groups = [(lessons[number].batch(), lessons[number].layers()) for number in going]
+        losses = []
+        total = None
+        for number, logits in zip(going, logits_of_groups(base, groups), strict=True):
+            loss = lessons[number].loss(logits)
+            losses.append(loss.detach())
+            for part in (loss, lessons[number].penalty()):
+                if part is not None:
+                    total = part if total is None else total + part
+        # Each relation's parameters are in its own terms alone.
+        assert total is not None
+        total.backward()
+        for number, loss in zip(going, losses, strict=True):
+            if progress := lessons[number].learn(float(loss)):
+                report(number, progress)
+    return [lesson.learned() for lesson in lessons]

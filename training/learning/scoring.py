@@ -6,9 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plm import BaseModel, LayerWeights, upper_rows
+from plm import (
+    BaseModel,
+    GroupedLayer,
+    LayerWeights,
+    Slots,
+    run_layers,
+    token_layout,
+    upper_rows,
+)
 from training.evaluation import Ranks, rank_targets
-from training.learning.states import LowerStates, StateBatch
+from training.learning.states import LowerStates, PackedStates, StateBatch
 
 _PROMPTS_A_PASS = 256
 
@@ -17,6 +25,33 @@ def logits_of(base: BaseModel, batch: StateBatch, layers: Sequence[LayerWeights]
     """Logits (B, V) at the mask positions; differentiable with respect to the layers' weights."""
     rows = upper_rows(base, batch.hidden, batch.attention_mask, batch.mask_positions, layers)
     return base.head(rows)
+
+
+def logits_of_groups(
+    base: BaseModel, groups: Sequence[tuple[PackedStates, Sequence[LayerWeights]]]
+) -> tuple[Tensor, ...]:
+    """Logits (B, V) at the mask positions of each group's prompts, under that group's layers.
+
+    One pass for all groups, which have equally many layers: only the products with the weights are
+    apart. Differentiable with respect to the weights of the layers.
+    """
+    lengths = torch.cat([states.lengths for states, _ in groups])
+    positions = torch.cat([states.mask_positions for states, _ in groups])
+    hidden = torch.cat([states.hidden for states, _ in groups])
+    slots = Slots(
+        (lengths.cumsum(0) - lengths + positions).to(base.device),
+        positions[:, None].to(base.device),
+        None,
+    )
+    sizes = tuple(len(states.lengths) for states, _ in groups)
+    tokens = tuple(len(states.hidden) for states, _ in groups)
+    layers = [
+        GroupedLayer(parts, tokens, sizes)
+        for parts in zip(*(layers for _, layers in groups), strict=True)
+    ]
+    rows = run_layers(base, hidden, layers, token_layout(base, lengths.tolist()), slots)
+    logits: Tensor = base.head(rows)
+    return torch.split(logits, list(sizes))
 
 
 def ranks_of(

@@ -68,6 +68,21 @@ class StateBatch:
     mask_positions: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class PackedStates:
+    """What enters the first masked layer, without padding.
+
+    Attributes:
+        hidden: (N, H), the prompts' tokens end to end.
+        lengths: (B,) long, tokens of each prompt, on the CPU.
+        mask_positions: (B,) long, in each prompt, on the CPU.
+    """
+
+    hidden: Tensor
+    lengths: Tensor
+    mask_positions: Tensor
+
+
 class LowerStates:
     """States of prompts below the first masked layer, kept end to end without padding.
 
@@ -115,6 +130,18 @@ class LowerStates:
             places = self._starts[indices][:, None] + within.minimum(lengths[:, None] - 1)
             hidden = self._states[places.to(device)]
         return StateBatch(hidden, real.long().to(device), self._positions[indices].to(device))
+
+    def packed(self, indices: Tensor) -> PackedStates:
+        """The states of the prompts at (B,) indices, end to end."""
+        lengths = self.lengths[indices]
+        within = torch.arange(int(lengths.max()))[None, :]
+        real = within < lengths[:, None]
+        if self._states is None:
+            hidden = self._run(indices.tolist())[real.to(self._base.device)]
+        else:
+            places = (self._starts[indices][:, None] + within)[real]
+            hidden = self._states[places.to(self._base.device)]
+        return PackedStates(hidden, lengths, self._positions[indices])
 
     def _run(self, indices: Sequence[int]) -> Tensor:
         batch = collate([self._encoded[index] for index in indices], self._base)
