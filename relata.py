@@ -270,6 +270,54 @@ def calibrate(
 
 
 @app.command()
+def baselines(
+    *,
+    pack: Annotated[Path, typer.Option(metavar="FOLDER", help="The pack to hold them against.")],
+    out: OutFolder,
+    split: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The split that `train` made.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="Or the triples it was given.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The base (default: the pack's).")
+    ] = None,
+    further: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="The further triples that `train` was given."),
+    ] = None,
+    relation: Annotated[
+        list[str] | None, typer.Option(help="This relation only; may be repeated.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="fine-tuning or lora; may be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the facts.")] = None,
+    format: DataFormat = "auto",
+    seed: Seed = 0,
+    threads: ThreadCount = None,
+) -> None:
+    """Learn fine-tuned weights and LoRA on the facts of a pack's masks, and report all of them."""
+    from training.commands import baselines_command
+
+    baselines_command(
+        pack=pack,
+        out=out,
+        base=base,
+        split=split,
+        data=data or (),
+        further=further or (),
+        relations=relation or (),
+        only=only or (),
+        epochs=epochs,
+        format=format,  # type: ignore[arg-type]  # the reader refuses what it does not know
+        seed=seed,
+        threads=threads,
+    )
+
+
+@app.command()
 def evaluate(
     *,
     pack: Annotated[Path, typer.Option(metavar="FOLDER", help="The pack to assess.")],

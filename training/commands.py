@@ -1,4 +1,4 @@
-"""Bodies of `relata train`, `relata calibrate`, `relata evaluate` and `relata adapt`."""
+"""Bodies of `relata train`, `calibrate`, `evaluate`, `baselines` and `adapt`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,8 @@ from plm import BaseModel, PlmError, load_base
 from training.adapt import AdaptConfig, AdaptError, adapt
 from training.adapt.run import Report
 from training.assessment import Assessed, assess
-from training.calibration import Fit, calibrate_pack, measure_masks
+from training.baselines import BASELINES, Done, Setting, compare_baselines
+from training.calibration import Fit, calibrate_pack, check_learned_from, measure_masks
 from training.console import console, fit_line, progress_bar, show_event, show_facts
 from training.data import (
     DataError,
@@ -185,6 +186,87 @@ def evaluate_command(
             calibration = measure_masks(model, masks, parts, more, tell=console.print)
             evaluation = replace(evaluation, calibration=calibration)
     _show_evaluation(evaluation, out)
+
+
+def baselines_command(
+    *,
+    pack: Path,
+    out: Path,
+    base: str | None,
+    split: Path | None = None,
+    data: Sequence[Path] = (),
+    further: Sequence[Path] = (),
+    relations: Sequence[str] = (),
+    only: Sequence[str] = (),
+    epochs: int | None = None,
+    format: Format = "auto",
+    seed: int = 0,
+    threads: int | None = None,
+) -> None:
+    """Learn the baselines of a pack's masks on the same facts, and report all side by side.
+
+    The facts are those that the masks were learned from: a split, or the files and the seed.
+    `only`: beginnings of the baselines' names.
+
+    Raises:
+        DataError: not exactly one of `split` and `data`, other facts than the masks were learned
+            from, an unknown relation or baseline, or `out` is of another run.
+        MaskError, BaseModelError: the pack or the base cannot be loaded, or they do not fit.
+    """
+    if (split is None) == (not data):
+        raise DataError("give either --split (of the run) or --data (split again with --seed)")
+    _use_threads(threads)
+    opened = MaskPack.open(pack)
+    if unknown := sorted(set(relations) - set(opened.relations)):
+        raise DataError(
+            f"{pack} has no {', '.join(unknown)}; its relations are {', '.join(opened.relations)}"
+        )
+    masks = {relation: opened.load(relation) for relation in relations or opened.relations}
+    chosen = [name for name in BASELINES if not only or name.casefold().startswith(tuple(only))]
+    if not chosen:
+        raise DataError(f"no baseline begins so; there are {', '.join(BASELINES)}")
+    wordings = _pack_wordings(masks)
+    model = load_base(base or opened.base_model)
+    if split is not None:
+        parts = load_split(split)
+    else:
+        facts = read_facts(model, data, wordings, format=format, relations=sorted(masks))
+        parts = split_by_fact(facts.triples, seed=seed)
+    more = _further_facts(model, further, wordings, sorted(masks))
+    check_learned_from(masks, parts, more)
+    setting = Setting(
+        parts,
+        more,
+        wordings,
+        masks,
+        _learn_config("near-identity", {"epochs": epochs}, ()),
+        seed,
+    )
+    provenance = collect_provenance(
+        seed=seed, data_digest=parts.digest, split_digest=parts.digest, base_digest=model.digest
+    )
+
+    def tell(done: Done) -> None:
+        console.print(
+            f"{done.relation}, {done.system}: validation MRR {done.validation:.3f} at "
+            f"{done.rate:g}{' with further facts' if done.further else ''}, "
+            f"{done.seconds:.0f} s for all tries",
+            markup=False,
+        )
+
+    evaluation, done = compare_baselines(model, setting, out, provenance, only=chosen, tell=tell)
+    _show_evaluation(evaluation, out)
+    for name in chosen:
+        of_name = [one for one in done if one.system == name]
+        trained = max(one.trained for one in of_name)
+        seconds = sum(one.seconds for one in of_name)
+        console.print(
+            f"{name}: {trained:,} numbers a relation ({4 * trained / 1e6:.2f} MB in float32); "
+            f"{seconds:,.0f} s",
+            markup=False,
+        )
+    bits = max(mask.weight_count for mask in masks.values())
+    console.print(f"masks: {bits:,} bits a relation ({bits / 8e6:.2f} MB)", markup=False)
 
 
 def adapt_command(

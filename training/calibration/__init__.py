@@ -7,7 +7,7 @@ their probabilities against test facts.
 from training.calibration.candidates import LISTED, Candidates, candidates_of, questions_of
 from training.calibration.fitting import LEAST_OF_EACH, Fit, fit_calibration, fit_sigmoid
 from training.calibration.masks import calibrate, measure
-from training.calibration.packs import calibrate_pack, measure_masks
+from training.calibration.packs import calibrate_pack, check_learned_from, measure_masks
 
 __all__ = [
     "LEAST_OF_EACH",
@@ -17,6 +17,7 @@ __all__ = [
     "calibrate",
     "calibrate_pack",
     "candidates_of",
+    "check_learned_from",
     "fit_calibration",
     "fit_sigmoid",
     "measure",

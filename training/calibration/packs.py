@@ -79,6 +79,19 @@ def measure_masks(
     return tuple(measured)
 
 
+def check_learned_from(
+    masks: Mapping[str, RelationMask], split: Split, further: Sequence[Triple] = ()
+) -> None:
+    """Check that masks were learned from the facts of a split, with or without further ones.
+
+    Raises:
+        DataError: one was learned from others; the text names it.
+    """
+    for mask in masks.values():
+        if _part_of(mask, split, further) is None:
+            raise DataError(f"{_other_facts(mask)}; give the same data, further data and seed")
+
+
 def _part_of(mask: RelationMask, split: Split, further: Sequence[Triple]) -> Split | None:
     """What the mask was learned from, if it is the split's facts with or without further ones."""
     for part in parts_to_learn(split, mask.relation, further):
