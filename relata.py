@@ -198,6 +198,10 @@ def train(
     together: Annotated[
         int, typer.Option(min=1, help="Relations that are learned side by side.")
     ] = 1,
+    random_weights: Annotated[
+        int | None,
+        typer.Option(metavar="SEED", help="A control: draw the base's weights from this seed."),
+    ] = None,
 ) -> None:
     """Learn a mask for each relation of your triples, and report on held-out facts."""
     from training.commands import train_command
@@ -225,6 +229,7 @@ def train(
         name=name,
         threads=threads,
         together=together,
+        random_weights=random_weights,
     )
 
 

@@ -30,7 +30,11 @@ def embedded_bases() -> tuple[str, ...]:
 
 
 def load_base(
-    source: str | Path, *, device: str = "auto", dtype: torch.dtype | None = torch.float32
+    source: str | Path,
+    *,
+    device: str = "auto",
+    dtype: torch.dtype | None = torch.float32,
+    random_seed: int | None = None,
 ) -> BaseModel:
     """Load a masked LM and its tokenizer, frozen and in eval mode.
 
@@ -40,6 +44,9 @@ def load_base(
         device: `auto` (the first CUDA device if there is one), or a torch device.
         dtype: of the weights in memory; None takes what the device is fast at. They are read in
             fp32 first, so that the digest is the same whatever they are served in.
+        random_seed: where given, the weights are not those of the source but drawn from this seed
+            as the architecture draws them before it learns; the name says so. A control: what do
+            masks learn where there is no knowledge?
 
     Raises:
         BaseModelError: nothing at that source, no masked LM, an unsupported architecture, or a
@@ -50,7 +57,10 @@ def load_base(
     config = _read_config(name, place)
     architecture = architecture_of(str(config.model_type))
     _check_config(name, config)
-    model = _read_model(name, place, config)
+    if random_seed is None:
+        model = _read_model(name, place, config)
+    else:
+        model = _random_model(config, random_seed)
     tokenizer = _read_tokenizer(name, place, int(config.vocab_size))
     digest = weights_digest(model)
     dtype = dtype or fast_dtype(target)
@@ -61,7 +71,7 @@ def load_base(
     if padding_index is not None:
         positions -= padding_index + 1
     return BaseModel(
-        name=name,
+        name=name if random_seed is None else f"{name}-random-{random_seed}",
         digest=digest,
         architecture=architecture,
         model=model,
@@ -179,6 +189,15 @@ def _read_model(name: str, place: str, config: "PreTrainedConfig") -> nn.Module:
                 f"{name!r} has weights that are no finite numbers: {parameter_name}"
             )
     return network.eval().requires_grad_(False)
+
+
+def _random_model(config: "PreTrainedConfig", seed: int) -> nn.Module:
+    from transformers import AutoModelForMaskedLM  # noqa: PLC0415 - see _read_config
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: nn.Module = AutoModelForMaskedLM.from_config(config, dtype=torch.float32)
+    return model.eval().requires_grad_(False)
 
 
 def _read_tokenizer(name: str, place: str, vocab_size: int) -> "PreTrainedTokenizerFast":

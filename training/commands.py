@@ -53,12 +53,14 @@ def train_command(
     name: str | None = None,
     threads: int | None = None,
     together: int = 1,
+    random_weights: int | None = None,
 ) -> None:
     """Learn masks from files of triples, then write the report on the test facts.
 
     `changes`: settings of `LearnConfig` that replace the preset's; None leaves one as it is.
     `options`: `NAME=NUMBER` each, settings of the method alone. `together`: relations that are
-    learned side by side.
+    learned side by side. `random_weights`: seed of a base that knows nothing, in place of `base`'s
+    own weights.
 
     Raises:
         DataError, BaseModelError, RunError: see `training.run`.
@@ -66,7 +68,7 @@ def train_command(
     _use_threads(threads)
     config = _learn_config(preset, changes or {}, options)
     wordings = load_templates() | (load_templates(templates) if templates else {})
-    model = load_base(base)
+    model = load_base(base, random_seed=random_weights)
     facts = read_facts(model, data, wordings, format=format, relations=relations)
     show_facts(facts, out)
     more = None

@@ -55,6 +55,22 @@ def test_the_longest_prompt_runs(tiny: Tiny) -> None:
     torch.testing.assert_close(logits, tiny.reference_logits([prompt]), atol=1e-5, rtol=1e-5)
 
 
+def test_random_weights_are_those_of_the_seed_and_of_no_training(tiny: Tiny) -> None:
+    torch.manual_seed(123)
+    first = plm.load_base(tiny.folder, device="cpu", random_seed=4)
+    torch.manual_seed(321)
+    again = plm.load_base(tiny.folder, device="cpu", random_seed=4)
+    assert first.name == f"{tiny.folder.name}-random-4"
+    assert first.digest == again.digest
+    digests = {first.digest, tiny.base.digest}
+    digests.add(plm.load_base(tiny.folder, device="cpu", random_seed=5).digest)
+    assert len(digests) == 3
+    assert first.layers[0].query.weight.shape == tiny.base.layers[0].query.weight.shape
+    assert first.tokenizer.get_vocab() == tiny.base.tokenizer.get_vocab()
+    assert not first.model.training
+    assert not any(parameter.requires_grad for parameter in first.model.parameters())
+
+
 def test_the_digest_does_not_depend_on_the_serving_type(bert: Tiny) -> None:
     half = plm.load_base(bert.folder, device="cpu", dtype=torch.bfloat16)
     assert half.dtype == torch.bfloat16

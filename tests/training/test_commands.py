@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import plm
 import relata
 from masks import MaskPack, UnknownRelationError, add_to_pack
 from training.data import DataError, Triple
@@ -63,6 +64,31 @@ def test_two_relations_of_ones_own_from_spreadsheet_to_report(own: Path, base_fo
     )
     assert on_file.exit_code == 0, on_file.output
     assert len(json.loads((own / "third" / "report.json").read_text())["facts"]["LivesIn"]) == 16
+
+
+def test_masks_over_random_weights_are_of_a_base_of_their_own(own: Path, base_folder: Path) -> None:
+    data = ("--data", own / "own.csv", "--templates", own / "templates.json")
+    settings = ("--base", base_folder, "--epochs", "1", "--random-weights", "3", "--together", "2")
+    done = run("train", *data, "--out", own / "control", *settings)
+    assert done.exit_code == 0, done.output
+    mask = MaskPack.open(own / "control" / "pack").load("LivesIn")
+    assert mask.metadata.base_model == f"{base_folder.name}-random-3"
+    assert mask.base_digest != plm.load_base(base_folder, device="cpu").digest
+
+
+def test_a_method_and_its_options_are_kept_in_the_mask(own: Path, base_folder: Path) -> None:
+    data = ("--data", own / "own.csv", "--templates", own / "templates.json")
+    settings = ("--base", base_folder, "--epochs", "1", "--preset", "top-k")
+    done = run("train", *data, "--out", own / "sparse", *settings, "--option", "sparsity=0.25")
+    assert done.exit_code == 0, done.output
+    mask = MaskPack.open(own / "sparse" / "pack").load("LivesIn")
+    assert mask.metadata.method == "top-k"
+    assert mask.metadata.settings["sparsity"] == 0.25
+    assert mask.sparsity == pytest.approx(0.25, abs=0.001)
+    for option, told in (("sparsity", "NAME=NUMBER"), ("price=1", "it has sparsity, ramp")):
+        refused = run("train", *data, "--out", own / "no", *settings, "--option", option)
+        assert refused.exit_code != 0
+        assert told in str(refused.exception) + refused.output
 
 
 def test_a_pack_gets_the_calibration_back_that_train_gave_it(
