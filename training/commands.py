@@ -27,7 +27,7 @@ from training.data import (
     load_templates,
     split_by_fact,
 )
-from training.evaluation import Evaluation, collect_provenance, markdown
+from training.evaluation import Evaluation, collect_provenance, markdown, verdicts
 from training.facts import read_facts
 from training.learning import LearnConfig
 from training.learning import preset as preset_of
@@ -89,6 +89,8 @@ def train_command(
             model, plan, out, tell=lambda relation: status.update(f"assessing {relation}")
         )
     console.print(Markdown(markdown(evaluation)))
+    for verdict in verdicts(evaluation, each=False):
+        console.print(verdict.sentence, markup=False)
     console.print(f"{len(pack.relations)} masks in {pack.folder}; the report is {out}/report.md")
 
 

@@ -20,6 +20,7 @@ from training.evaluation.reliability import Bin, Reliability, measure_reliabilit
 from training.evaluation.report import markdown
 from training.evaluation.results import Evaluation, RelationResult
 from training.evaluation.summary import by_relation, compare, summarise
+from training.evaluation.verdict import Verdict, verdicts
 
 __all__ = [
     "Bin",
@@ -30,6 +31,7 @@ __all__ = [
     "Ranks",
     "RelationResult",
     "Reliability",
+    "Verdict",
     "by_relation",
     "collect_provenance",
     "compare",
@@ -48,4 +50,5 @@ __all__ = [
     "realistic_rank",
     "reciprocal_rank",
     "summarise",
+    "verdicts",
 ]

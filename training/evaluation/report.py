@@ -7,6 +7,7 @@ from training.evaluation.metrics import KS, MRR, Average
 from training.evaluation.reliability import Reliability
 from training.evaluation.results import Evaluation
 from training.evaluation.summary import BOOTSTRAP_SEED, Row, by_relation, summarise
+from training.evaluation.verdict import LEAST_FACTS, verdict_rows, verdicts
 
 _TITLES: tuple[tuple[str, Average], ...] = (
     ("Mean over relations", "per_relation"),
@@ -49,6 +50,13 @@ def markdown(
     ]
     table = markdown_table(["relation", "system", "facts", *heads], rows)
     sections.append(f"## Each relation\n\n{table}")
+    if found := verdicts(evaluation):
+        heads = ["relation", "masks beside", "facts", "MRR, difference", "masks are"]
+        table = markdown_table(heads, verdict_rows(found))
+        sections.append(
+            f"## Verdicts\n\n{table}\n\nDifferences are paired by fact. With fewer than "
+            f"{LEAST_FACTS} test facts none is called."
+        )
     if evaluation.calibration:
         sections.append(_calibration_section(evaluation.calibration))
     origin = "\n".join(f"- {what}: {value}" for what, value in evaluation.provenance.rows())
