@@ -24,6 +24,27 @@ from training.data.triples import fold_whitespace
 
 
 @dataclass(frozen=True)
+class FactFiles:
+    """What files of triples held, before a base was asked.
+
+    Attributes:
+        name: the files' names.
+        digest: `sha256:` of the files.
+        triples: the facts in the files' order; one that is in two files is there twice.
+        bad_lines: lines that hold no fact.
+        repeated: lines that repeat a fact of their file.
+        summaries: one paragraph for each file.
+    """
+
+    name: str
+    digest: str
+    triples: tuple[Triple, ...]
+    bad_lines: tuple[BadLine, ...]
+    repeated: int
+    summaries: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Facts:
     """What was read and what of it can be used.
 
@@ -55,13 +76,31 @@ def read_facts(
 ) -> Facts:
     """Read files of triples and keep the facts that `base` can be asked with `templates`.
 
+    `relations` and `phrases` as in `read_files`.
+
+    Raises:
+        DataError: a file cannot be read, a relation has no templates or is in no file, or no fact
+            is usable; the text says what would be right.
+    """
+    files = read_files(paths, format=format, relations=relations, phrases=phrases)
+    return usable_facts(base, files, templates)
+
+
+def read_files(
+    paths: Sequence[Path],
+    *,
+    format: Format = "auto",
+    relations: Sequence[str] = (),
+    phrases: bool = False,
+) -> FactFiles:
+    """Read files of triples, whatever a base makes of them.
+
     `relations` narrows the files to those relations. `phrases`: subjects and objects are phrases,
     as in ConceptNet-100K (`to sleep`, `a car`); their leading function words are dropped, since
     the templates bring their own.
 
     Raises:
-        DataError: a file cannot be read, a relation has no templates or is in no file, or no fact
-            is usable; the text says what would be right.
+        DataError: a file cannot be read or holds no fact, or a relation is in no file.
     """
     files = [read_triples(path, format=format) for path in paths]
     triples = [triple for file in files for triple in file.triples]
@@ -69,15 +108,33 @@ def read_facts(
         triples = _narrowed(triples, relations)
     if phrases:
         triples = list(dict.fromkeys(map(_bare, triples)))
-    chosen = select_templates(templates, (triple.relation for triple in triples))
-    usable = askable(base, triples, chosen)
-    return Facts(
+    return FactFiles(
         name=", ".join(file.source for file in files),
         digest=_common_digest(files),
+        triples=tuple(triples),
+        bad_lines=tuple(line for file in files for line in file.bad_lines),
+        repeated=sum(file.duplicates for file in files),
+        summaries=tuple(file.summary() for file in files),
+    )
+
+
+def usable_facts(
+    base: BaseModel, files: FactFiles, templates: Mapping[str, RelationTemplates]
+) -> Facts:
+    """Keep the facts of the files that `base` can be asked with `templates`.
+
+    Raises:
+        DataError: a relation has no templates, or no fact is usable.
+    """
+    chosen = select_templates(templates, (triple.relation for triple in files.triples))
+    usable = askable(base, files.triples, chosen)
+    return Facts(
+        name=files.name,
+        digest=files.digest,
         triples=usable.triples,
         rejected=usable.rejected,
-        bad_lines=tuple(line for file in files for line in file.bad_lines),
-        summaries=tuple(file.summary() for file in files),
+        bad_lines=files.bad_lines,
+        summaries=files.summaries,
     )
 
 
@@ -128,8 +185,20 @@ def parts_to_learn(split: Split, relation: str, further: Iterable[Triple]) -> tu
 
 def unlike(facts: Iterable[Triple], others: Iterable[Triple]) -> list[Triple]:
     """The facts that differ from each of the others by more than function words and plurals."""
-    stems = {_stem(triple) for triple in others}
-    return [triple for triple in facts if _stem(triple) not in stems]
+    stems = {stem(triple) for triple in others}
+    return [triple for triple in facts if stem(triple) not in stems]
+
+
+def stem(triple: Triple) -> tuple[str, str, str]:
+    """The fact's key, coarse so that too much is alike: no function words, no plurals."""
+    subject, relation, object_ = triple.key
+    return stem_text(subject), relation, stem_text(object_)
+
+
+def stem_text(text: str) -> str:
+    """A folded text without function words and plural endings, as `stem` takes it."""
+    words = [word for word in text.split() if word not in _FUNCTION_WORDS] or text.split()
+    return " ".join(word.removesuffix("s").removesuffix("e") for word in words)
 
 
 _FUNCTION_WORDS = frozenset({"a", "an", "the", "to", "your", "some", "be", "get"})
@@ -142,17 +211,6 @@ def _bare(triple: Triple) -> Triple:
 def _bare_text(text: str) -> str:
     first, _, rest = fold_whitespace(text).partition(" ")
     return rest if rest and first.casefold() in _FUNCTION_WORDS else fold_whitespace(text)
-
-
-def _stem(triple: Triple) -> tuple[str, str, str]:
-    """The fact's key, coarse so that too much is left out: no function words, no plurals."""
-    subject, relation, object_ = triple.key
-    return _stem_text(subject), relation, _stem_text(object_)
-
-
-def _stem_text(text: str) -> str:
-    words = [word for word in text.split() if word not in _FUNCTION_WORDS] or text.split()
-    return " ".join(word.removesuffix("s").removesuffix("e") for word in words)
 
 
 def _narrowed(triples: Sequence[Triple], relations: Sequence[str]) -> list[Triple]:
