@@ -23,10 +23,12 @@ from training.evaluation import Evaluation, collect_provenance, markdown
 from training.facts import Facts, parts_to_learn
 from training.learning import LearnConfig, LearnedMask, LearnProgress, learn_masks
 from training.methods import complete_options, generator_of
+from training.naming import unfit_names
 
 PACK = "pack"
 SPLIT = "split.jsonl"
 SETTINGS = "settings.json"
+TEMPLATES = "templates.json"
 REPORT = "report"
 
 
@@ -80,9 +82,13 @@ def train(
     the relations at work, and the same call goes on with them.
 
     Raises:
-        RunError: `out` holds a run with other settings.
+        RunError: `out` holds a run with other settings, or a relation's name fits no mask.
         DataError: a relation has fewer than three facts.
     """
+    # Before hours of learning, not after.
+    if unfit := unfit_names(fact.relation for fact in plan.facts.triples):
+        first = unfit[0]
+        raise RunError(f"{first.reason}; rename it in the data, for instance {first.suggestion!r}")
     out.mkdir(parents=True, exist_ok=True)
     _check_settings(out / SETTINGS, base, plan)
     split = split_by_fact(plan.facts.triples, seed=plan.seed)

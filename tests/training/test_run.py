@@ -224,3 +224,12 @@ def test_the_split_on_disk_is_the_one_learned_from(
     split = load_split(tmp_path / "run" / SPLIT)
     assert split == split_by_fact(plan.facts.triples, seed=0)
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["seed"] == 0
+
+
+def test_a_relation_that_names_no_mask_is_refused_before_learning(
+    base: plm.BaseModel, plan: Plan, tmp_path: Path
+) -> None:
+    spaced = tuple(replace(fact, relation="is a") for fact in plan.facts.triples)
+    with pytest.raises(RunError, match="'is_a'"):
+        train(base, replace(plan, facts=replace(plan.facts, triples=spaced)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
