@@ -153,6 +153,12 @@ Seed = Annotated[int, typer.Option(help="Of the split, the start and the order o
 ThreadCount = Annotated[
     int | None, typer.Option("--threads", min=1, metavar="N", help="CPU threads.")
 ]
+TrainBase = Annotated[
+    str, typer.Option("--base", metavar="NAME", help="Embedded base, folder or hub id.")
+]
+OnlyRelations = Annotated[
+    list[str] | None, typer.Option(help="This relation only; may be repeated.")
+]
 OutFolder = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")]
 
 
@@ -230,6 +236,64 @@ def train(
         threads=threads,
         together=together,
         random_weights=random_weights,
+    )
+
+
+@app.command()
+def check(
+    *,
+    data: Data,
+    base: TrainBase = "minilm-l6-mlm",
+    templates: Templates = None,
+    relation: OnlyRelations = None,
+    format: DataFormat = "auto",
+    seed: Annotated[int, typer.Option(help="Of the split, as in training.")] = 0,
+    examples: Annotated[int, typer.Option(min=0, help="Shown of each finding.")] = 5,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report there, all examples.")
+    ] = None,
+) -> None:
+    """Say what is wrong with your triples before anything is learned; exit with 1 if there is."""
+    from training.commands import check_command
+
+    sound = check_command(
+        data=data,
+        base=base,
+        templates=templates,
+        relations=relation or (),
+        format=format,  # type: ignore[arg-type]  # the reader refuses what it does not know
+        seed=seed,
+        out=out,
+        examples=examples,
+    )
+    if not sound:
+        raise typer.Exit(1)
+
+
+@app.command()
+def templates(
+    *,
+    data: Data,
+    base: TrainBase = "minilm-l6-mlm",
+    templates: Templates = None,
+    relation: OnlyRelations = None,
+    format: DataFormat = "auto",
+    seed: Annotated[int, typer.Option(help="Of the split, as in training.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the templates there, as JSON.")
+    ] = None,
+) -> None:
+    """Rank the sentences of your relations by the unmasked model, and propose missing ones."""
+    from training.commands import templates_command
+
+    templates_command(
+        data=data,
+        base=base,
+        templates=templates,
+        relations=relation or (),
+        format=format,  # type: ignore[arg-type]  # the reader refuses what it does not know
+        seed=seed,
+        out=out,
     )
 
 

@@ -13,10 +13,20 @@ from masks import MaskError, MaskPack, RelationMask
 from plm import BaseModel, PlmError, load_base
 from training.adapt import AdaptConfig, AdaptError, adapt
 from training.adapt.run import Report
+from training.advice import complete_templates, findings_of
+from training.advice.commands import check_command, templates_command
 from training.assessment import Assessed, assess
 from training.baselines import BASELINES, Done, Setting, compare_baselines
 from training.calibration import Fit, calibrate_pack, check_learned_from, measure_masks
-from training.console import console, fit_line, progress_bar, show_event, show_facts
+from training.console import (
+    console,
+    fit_line,
+    progress_bar,
+    show_advice,
+    show_event,
+    show_facts,
+    show_proposals,
+)
 from training.data import (
     DataError,
     Format,
@@ -28,10 +38,21 @@ from training.data import (
     split_by_fact,
 )
 from training.evaluation import Evaluation, collect_provenance, markdown, verdicts
-from training.facts import read_facts
+from training.facts import read_facts, read_files, usable_facts
 from training.learning import LearnConfig
 from training.learning import preset as preset_of
-from training.run import Event, Plan, RunError, evaluate_run, train, write_report
+from training.run import TEMPLATES, Event, Plan, RunError, evaluate_run, train, write_report
+
+__all__ = [
+    "MISTAKES",
+    "adapt_command",
+    "baselines_command",
+    "calibrate_command",
+    "check_command",
+    "evaluate_command",
+    "templates_command",
+    "train_command",
+]
 
 # Errors that are the user's to mend.
 MISTAKES: tuple[type[Exception], ...] = (AdaptError, DataError, MaskError, PlmError, RunError)
@@ -68,9 +89,15 @@ def train_command(
     _use_threads(threads)
     config = _learn_config(preset, changes or {}, options)
     wordings = load_templates() | (load_templates(templates) if templates else {})
+    files = read_files(data, format=format, relations=relations)
     model = load_base(base, random_seed=random_weights)
-    facts = read_facts(model, data, wordings, format=format, relations=relations)
+    wordings, proposals = complete_templates(
+        model, files.triples, wordings, seed=seed, kept=out / TEMPLATES
+    )
+    facts = usable_facts(model, files, wordings)
     show_facts(facts, out)
+    show_advice(findings_of(model, files, facts, seed=seed))
+    show_proposals(proposals, out / TEMPLATES)
     more = None
     if further:
         chosen = sorted({fact.relation for fact in facts.triples})

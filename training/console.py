@@ -1,6 +1,6 @@
 """What the commands of training print: what was read, how learning goes, what was fitted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from training.advice import Finding, Proposal
 from training.calibration import Fit
 from training.facts import Facts
 from training.run import Event
@@ -44,6 +45,29 @@ def show_facts(facts: Facts, out: Path | None, prefix: str = "") -> None:
         where = f" (all in {path})"
     if rest > 0:
         console.print(f"  and {rest:,} more{where}", style="yellow")
+
+
+def show_advice(findings: Sequence[Finding]) -> None:
+    """A line on each problem with its first example; `relata check` has all of them."""
+    problems = [finding for finding in findings if finding.problem]
+    for finding in problems:
+        example = f", e.g. {finding.examples[0]}" if finding.examples else ""
+        console.print(f"  {finding.title}{example}", style="yellow", markup=False)
+    if problems:
+        console.print("  `relata check` says more of them and of what would be right")
+
+
+def show_proposals(proposals: Mapping[str, Proposal], path: Path) -> None:
+    """Say which relations had no templates, and which are used for them."""
+    for relation, proposal in proposals.items():
+        best = proposal.ranked[0]
+        console.print(
+            f"{relation} has no templates: {best.text!r} is used for evaluation (MRR "
+            f"{best.mrr:.3f}, unmasked), {len(proposal.templates.training)} others for training",
+            markup=False,
+        )
+    if proposals:
+        console.print(f"  they are in {path}; better ones of your own go to --templates")
 
 
 def show_event(progress: Progress, task: TaskID, event: Event) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 import plm
 import relata
 from masks import MaskPack, UnknownRelationError, add_to_pack
-from training.data import DataError, Triple
+from training.data import DataError, Triple, load_templates
 
 TEMPLATES = {
     "BelongsTo": {"evaluation": "a [X] is one [Y] .", "training": ["the [X] is a [Y] ."]},
@@ -64,6 +64,48 @@ def test_two_relations_of_ones_own_from_spreadsheet_to_report(own: Path, base_fo
     )
     assert on_file.exit_code == 0, on_file.output
     assert len(json.loads((own / "third" / "report.json").read_text())["facts"]["LivesIn"]) == 16
+
+
+def test_a_check_says_what_is_wrong_and_learns_nothing(own: Path, base_folder: Path) -> None:
+    data = ("--data", own / "own.csv", "--base", base_folder)
+    checked = run("check", *data, "--out", own / "check.md", "--examples", "0")
+    assert checked.exit_code == 1, checked.output
+    assert "2 problems were found" in checked.output
+    assert "own.csv line 34" in (own / "check.md").read_text()
+    assert "starship" in (own / "check.md").read_text()
+
+    rows = (own / "own.csv").read_text().splitlines()
+    (own / "own.csv").write_text("\n".join(rows[:33]) + "\n")
+    sound = run("check", *data, "--templates", own / "templates.json", "--relation", "LivesIn")
+    assert sound.exit_code == 0, sound.output
+    assert "No problem was found" in sound.output
+    assert "BelongsTo" not in sound.output
+    assert sorted(path.name for path in own.iterdir()) == ["check.md", "own.csv", "templates.json"]
+
+
+def test_templates_are_proposed_written_and_learned_from(own: Path, base_folder: Path) -> None:
+    data = ("--data", own / "own.csv", "--base", base_folder)
+    written = run("templates", *data, "--out", own / "proposed.json")
+    assert written.exit_code == 0, written.output
+    assert "BelongsTo (proposed)" in written.output
+    assert load_templates(own / "proposed.json").keys() == {"BelongsTo", "LivesIn"}
+    refused = run("templates", *data, "--out", own / "proposed.json")
+    assert isinstance(refused.exception, DataError)
+    assert "there already" in str(refused.exception)
+    given = run("templates", *data, "--templates", own / "templates.json")
+    assert "BelongsTo (given)" in given.output
+
+    learning = ("--out", own / "run", "--epochs", "1", "--relation", "LivesIn")
+    done = run("train", *data, *learning)
+    assert done.exit_code == 0, done.output
+    assert "LivesIn has no templates" in done.output
+    kept = load_templates(own / "run" / "templates.json")["LivesIn"]
+    assert kept == load_templates(own / "proposed.json")["LivesIn"]
+    mask = MaskPack.open(own / "run" / "pack").load("LivesIn")
+    assert mask.metadata.templates == (kept.evaluation, *kept.training)
+    again = run("train", *data, *learning)
+    assert "already learned" in again.output
+    assert "has no templates" not in again.output
 
 
 def test_masks_over_random_weights_are_of_a_base_of_their_own(own: Path, base_folder: Path) -> None:
@@ -169,6 +211,8 @@ def test_adapt_reports_and_leaves_a_model(encoder_folder: Path, tmp_path: Path) 
         (["calibrate", "--pack", "none"], "either --split"),
         (["calibrate", "--pack", "none", "--split", "x", "--data", "y"], "either --split"),
         (["calibrate", "--pack", "none", "--split", "x"], "none"),
+        (["check", "--data", "none.tsv"], "none.tsv"),
+        (["templates", "--data", "none.tsv"], "none.tsv"),
         (["adapt", "none", "--text", ".", "--out", "out", "--token-budget", "0"], "token_budget"),
     ],
 )
