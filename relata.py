@@ -208,6 +208,10 @@ def train(
         int | None,
         typer.Option(metavar="SEED", help="A control: draw the base's weights from this seed."),
     ] = None,
+    learning_curve: Annotated[
+        bool,
+        typer.Option("--learning-curve", help="Learn from a quarter and a half of the facts too."),
+    ] = False,
 ) -> None:
     """Learn a mask for each relation of your triples, and report on held-out facts."""
     from training.commands import train_command
@@ -236,6 +240,7 @@ def train(
         threads=threads,
         together=together,
         random_weights=random_weights,
+        learning_curve=learning_curve,
     )
 
 

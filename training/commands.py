@@ -21,6 +21,7 @@ from training.calibration import Fit, calibrate_pack, check_learned_from, measur
 from training.console import (
     console,
     fit_line,
+    learning_bar,
     progress_bar,
     show_advice,
     show_event,
@@ -37,11 +38,27 @@ from training.data import (
     load_templates,
     split_by_fact,
 )
-from training.evaluation import Evaluation, collect_provenance, markdown, verdicts
+from training.evaluation import (
+    Evaluation,
+    collect_provenance,
+    markdown,
+    relation_sentences,
+    verdicts,
+)
 from training.facts import read_facts, read_files, usable_facts
 from training.learning import LearnConfig
 from training.learning import preset as preset_of
-from training.run import TEMPLATES, Event, Plan, RunError, evaluate_run, train, write_report
+from training.learning_curve import LearningCurve, curves_markdown
+from training.run import (
+    TEMPLATES,
+    Event,
+    Plan,
+    RunError,
+    curves_of_run,
+    evaluate_run,
+    train,
+    write_report,
+)
 
 __all__ = [
     "MISTAKES",
@@ -75,13 +92,15 @@ def train_command(
     threads: int | None = None,
     together: int = 1,
     random_weights: int | None = None,
+    learning_curve: bool = False,
 ) -> None:
     """Learn masks from files of triples, then write the report on the test facts.
 
     `changes`: settings of `LearnConfig` that replace the preset's; None leaves one as it is.
     `options`: `NAME=NUMBER` each, settings of the method alone. `together`: relations that are
     learned side by side. `random_weights`: seed of a base that knows nothing, in place of `base`'s
-    own weights.
+    own weights. `learning_curve`: learn from a quarter and a half of the facts too, and report how
+    the masks grow better with them.
 
     Raises:
         DataError, BaseModelError, RunError: see `training.run`.
@@ -104,20 +123,30 @@ def train_command(
         more = read_facts(model, further, wordings, relations=chosen, phrases=True)
         show_facts(more, out, "further-")
     plan = Plan(facts, more, wordings, config, seed, name or out.resolve().name, together)
-    with progress_bar() as progress:
-        task = progress.add_task("learning", total=None)
+    with learning_bar("learning") as (progress, task):
 
         def tell(event: Event) -> None:
             show_event(progress, task, event)
 
         pack = train(model, plan, out, tell=tell)
+    curves = _curves(model, plan, out) if learning_curve else ()
     with console.status("assessing on the test facts") as status:
         evaluation = evaluate_run(
-            model, plan, out, tell=lambda relation: status.update(f"assessing {relation}")
+            model,
+            plan,
+            out,
+            tell=lambda relation: status.update(f"assessing {relation}"),
+            curves=curves,
         )
     console.print(Markdown(markdown(evaluation)))
-    for verdict in verdicts(evaluation, each=False):
-        console.print(verdict.sentence, markup=False)
+    if curves:
+        console.print(Markdown(curves_markdown(curves)))
+    found = verdicts(evaluation)
+    for sentence in [
+        *(one.sentence for one in found if one.relation is None and len(evaluation.relations) > 1),
+        *relation_sentences(found),
+    ]:
+        console.print(sentence, markup=False)
     console.print(f"{len(pack.relations)} masks in {pack.folder}; the report is {out}/report.md")
 
 
@@ -331,6 +360,15 @@ def adapt_command(
 
         last = adapt(source, text, out, config, report=tell)
     console.print(f"{_line(last)}; the model is {out / 'model'}")
+
+
+def _curves(base: BaseModel, plan: Plan, out: Path) -> tuple[LearningCurve, ...]:
+    with learning_bar("learning curve") as (progress, task):
+
+        def tell(relation: str, share: float) -> None:
+            progress.update(task, completed=share, description=f"learning curve of {relation}")
+
+        return curves_of_run(base, plan, out, tell=tell)
 
 
 def _learn_config(

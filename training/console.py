@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
@@ -9,11 +10,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from training.advice import Finding, Proposal
 from training.calibration import Fit
@@ -79,8 +84,7 @@ def show_event(progress: Progress, task: TaskID, event: Event) -> None:
         now = event.progress
         progress.update(
             task,
-            total=event.relations,
-            completed=event.index + now.step / now.steps,
+            completed=event.share,
             description=f"{place} loss {now.loss:.2f}, validation MRR {now.validation_mrr:.3f}",
         )
     elif event.learned is not None:
@@ -92,7 +96,7 @@ def show_event(progress: Progress, task: TaskID, event: Event) -> None:
         )
         if event.fit is not None:
             progress.console.print(f"  {fit_line(event.fit)}")
-        progress.update(task, total=event.relations, completed=event.index + 1)
+        progress.update(task, completed=event.share)
 
 
 def fit_line(fit: Fit) -> str:
@@ -105,6 +109,36 @@ def fit_line(fit: Fit) -> str:
         f"{found.threshold:.1%}: precision {found.precision:.1%}, recall {found.recall:.1%}, "
         f"F1 {found.f1:.3f} on validation facts"
     )
+
+
+class TimeLeftColumn(ProgressColumn):
+    """Time left if the rest goes on as what is done did, seen from the start.
+
+    Learning tells of its progress at validations only, seconds to minutes apart: too seldom for an
+    estimate from the last moments.
+    """
+
+    def render(self, task: Task) -> Text:
+        """The estimate, or dashes before there is one."""
+        share, elapsed = task.percentage / 100, task.finished_time or task.elapsed
+        if not share or elapsed is None:
+            return Text("-:--:-- left")
+        left = timedelta(seconds=round(elapsed * (1 - share) / share))
+        return Text(f"{left} left")
+
+
+@contextmanager
+def learning_bar(description: str) -> Iterator[tuple[Progress, TaskID]]:
+    """A bar of the share that is done, from 0 to 1, with the time it takes and what is left."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeLeftColumn(),
+        console=console,
+    ) as progress:
+        yield progress, progress.add_task(description, total=1.0)
 
 
 @contextmanager

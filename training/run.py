@@ -22,13 +22,22 @@ from training.data import (
 from training.evaluation import Evaluation, collect_provenance, markdown
 from training.facts import Facts, parts_to_learn
 from training.learning import LearnConfig, LearnedMask, LearnProgress, learn_masks
+from training.learning_curve import (
+    CurveSetting,
+    LearningCurve,
+    curves_markdown,
+    learning_curves,
+)
 from training.methods import complete_options, generator_of
+from training.model_card import CARD, model_card
 from training.naming import unfit_names
+from training.progress import Workload
 
 PACK = "pack"
 SPLIT = "split.jsonl"
 SETTINGS = "settings.json"
 TEMPLATES = "templates.json"
+CURVES = "learning-curve.json"
 REPORT = "report"
 
 
@@ -62,11 +71,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Event:
-    """What a run tells as it goes: which relation, and its progress (None: it is done)."""
+    """What a run tells as it goes: which relation, and its progress (None: it is done).
+
+    `share` is how much of the learning that was left at the start is done, over all relations.
+    """
 
     relation: str
     index: int
     relations: int
+    share: float = 0.0
     progress: LearnProgress | None = None
     learned: LearnedMask | None = None
     fit: Fit | None = None
@@ -100,16 +113,17 @@ def train(
     places = {relation: index for index, relation in enumerate(relations)}
     for relation in done & places.keys():
         tell(Event(relation, places[relation], len(relations), resumed=True))
-    left = [relation for relation in relations if relation not in done]
+    left = [parts_to_learn(split, name, further) for name in relations if name not in done]
+    work = Workload([len(part.train) for parts in left for part in parts])
+    learned_parts = 0
     for start in range(0, len(left), plan.together):
-        group = [
-            parts_to_learn(split, name, further) for name in left[start : start + plan.together]
-        ]
+        group = left[start : start + plan.together]
 
-        def progress(relation: str, value: LearnProgress) -> None:
-            tell(Event(relation, places[relation], len(relations), progress=value))
+        def progress(number: int, relation: str, value: LearnProgress) -> None:
+            work.tell(number, value.step / value.steps)
+            tell(Event(relation, places[relation], len(relations), work.share, progress=value))
 
-        for learned, parts, part in _learn(base, plan, group, progress):
+        for learned, parts, part in _learn(base, plan, group, learned_parts, progress):
             relation = part.train[0].relation
             sources = (
                 [plan.facts]
@@ -123,7 +137,11 @@ def train(
                 add_to_pack(folder, mask)
             else:
                 write_pack(folder, [mask], name=plan.pack_name)
-            tell(Event(relation, places[relation], len(relations), learned=learned, fit=fit))
+            for _ in parts:
+                work.tell(learned_parts, 1.0)
+                learned_parts += 1
+            place = places[relation]
+            tell(Event(relation, place, len(relations), work.share, learned=learned, fit=fit))
     return MaskPack.open(folder)
 
 
@@ -133,12 +151,15 @@ def evaluate_run(
     out: Path,
     *,
     tell: Callable[[str], None] = lambda _: None,
+    curves: Sequence[LearningCurve] = (),
 ) -> Evaluation:
     """Assess the run's masks on its test facts, which nothing was chosen on; write the report.
 
-    Ranks and, for masks that are calibrated, how well their probabilities hold.
+    Ranks and, for masks that are calibrated, how well their probabilities hold. `curves` go into
+    the report too, and all of it in short into the pack's README.
     """
     split = load_split(out / SPLIT)
+    pack = MaskPack.open(out / PACK)
     provenance = collect_provenance(
         seed=plan.seed,
         data_digest=plan.facts.digest,
@@ -149,37 +170,67 @@ def evaluate_run(
         test=split.test,
         train=split.train,
         templates=plan.templates,
-        masks=MaskPack.open(out / PACK).load_all(),
+        masks=pack.load_all(),
     )
     further = () if plan.further is None else plan.further.triples
     evaluation = replace(
         assess(base, what, provenance, seed=plan.seed, report=tell),
         calibration=measure_masks(base, what.masks, split, further),
     )
-    write_report(evaluation, out)
+    write_report(evaluation, out, curves)
     # The report travels with the masks it is about.
     for suffix in (".json", ".md"):
-        shutil.copyfile(out / f"{REPORT}{suffix}", out / PACK / f"{REPORT}{suffix}")
+        shutil.copyfile(out / f"{REPORT}{suffix}", pack.folder / f"{REPORT}{suffix}")
+    (pack.folder / CARD).write_text(model_card(pack, evaluation, curves), encoding="utf-8")
     return evaluation
 
 
-def write_report(evaluation: Evaluation, folder: Path) -> None:
-    """Write report.json (every rank) and report.md (the tables) into the folder."""
+def curves_of_run(
+    base: BaseModel,
+    plan: Plan,
+    out: Path,
+    *,
+    tell: Callable[[str, float], None] = lambda _relation, _share: None,
+) -> tuple[LearningCurve, ...]:
+    """The learning curves of the run's masks, kept in `out`; goes on where it was ended.
+
+    `tell` gets the relation at work and the share of all work that is done.
+
+    Raises:
+        DataError: the file of curves in `out` is damaged.
+    """
+    setting = CurveSetting(
+        split=load_split(out / SPLIT),
+        masks=MaskPack.open(out / PACK).load_all(),
+        templates=plan.templates,
+        config=plan.config,
+        seed=plan.seed,
+    )
+    return learning_curves(base, setting, out / CURVES, tell=tell)
+
+
+def write_report(
+    evaluation: Evaluation, folder: Path, curves: Sequence[LearningCurve] = ()
+) -> None:
+    """Write report.json (every rank) and report.md (the tables, and the curves if there are)."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{REPORT}.json").write_text(evaluation.to_json(), encoding="utf-8")
-    (folder / f"{REPORT}.md").write_text(markdown(evaluation), encoding="utf-8")
+    text = "\n".join(part for part in (markdown(evaluation), curves_markdown(curves)) if part)
+    (folder / f"{REPORT}.md").write_text(text, encoding="utf-8")
 
 
 def _learn(
     base: BaseModel,
     plan: Plan,
     group: Sequence[Sequence[Split]],
-    report: Callable[[str, LearnProgress], None],
+    first: int,
+    report: Callable[[int, str, LearnProgress], None],
 ) -> Iterator[tuple[LearnedMask, Sequence[Split], Split]]:
     """The mask of each relation, the parts it could be learned from, and the one that it was.
 
     With further facts the mask is learned with and without them, and validation chooses: facts of
-    another source help most relations and harm those that it words differently.
+    another source help most relations and harm those that it words differently. `report` is told
+    which part, counted from `first`, its relation, and where it stands.
     """
     flat = [part for parts in group for part in parts]
     names = [part.train[0].relation for part in flat]
@@ -189,7 +240,7 @@ def _learn(
             [(part, plan.templates[name]) for part, name in zip(flat, names, strict=True)],
             plan.config,
             seed=plan.seed,
-            report=lambda number, progress: report(names[number], progress),
+            report=lambda number, progress: report(first + number, names[number], progress),
         )
     )
     for parts in group:

@@ -20,7 +20,7 @@ from training.evaluation.reliability import Bin, Reliability, measure_reliabilit
 from training.evaluation.report import markdown
 from training.evaluation.results import Evaluation, RelationResult
 from training.evaluation.summary import by_relation, compare, summarise
-from training.evaluation.verdict import Verdict, verdicts
+from training.evaluation.verdict import Verdict, relation_sentences, verdicts
 
 __all__ = [
     "Bin",
@@ -49,6 +49,7 @@ __all__ = [
     "rank_targets",
     "realistic_rank",
     "reciprocal_rank",
+    "relation_sentences",
     "summarise",
     "verdicts",
 ]

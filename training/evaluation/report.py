@@ -7,7 +7,7 @@ from training.evaluation.metrics import KS, MRR, Average
 from training.evaluation.reliability import Reliability
 from training.evaluation.results import Evaluation
 from training.evaluation.summary import BOOTSTRAP_SEED, Row, by_relation, summarise
-from training.evaluation.verdict import LEAST_FACTS, verdict_rows, verdicts
+from training.evaluation.verdict import LEAST_FACTS, relation_sentences, verdict_rows, verdicts
 
 _TITLES: tuple[tuple[str, Average], ...] = (
     ("Mean over relations", "per_relation"),
@@ -53,9 +53,10 @@ def markdown(
     if found := verdicts(evaluation):
         heads = ["relation", "masks beside", "facts", "MRR, difference", "masks are"]
         table = markdown_table(heads, verdict_rows(found))
+        sentences = "\n".join(f"- {sentence}" for sentence in relation_sentences(found))
         sections.append(
-            f"## Verdicts\n\n{table}\n\nDifferences are paired by fact. With fewer than "
-            f"{LEAST_FACTS} test facts none is called."
+            f"## Verdicts\n\n{sentences}\n\n{table}\n\nDifferences are paired by fact. "
+            f"With fewer than {LEAST_FACTS} test facts none is called."
         )
     if evaluation.calibration:
         sections.append(_calibration_section(evaluation.calibration))

@@ -78,6 +78,41 @@ def verdicts(evaluation: Evaluation, *, each: bool = True) -> list[Verdict]:
     return found
 
 
+def relation_sentences(found: Sequence[Verdict]) -> list[str]:
+    """One sentence for each relation: its mask beside every system that it was held against."""
+    of_relation: dict[str, list[Verdict]] = {}
+    for verdict in found:
+        if verdict.relation is not None:
+            of_relation.setdefault(verdict.relation, []).append(verdict)
+    return [f"{relation}: {_judgement(of_relation[relation])}." for relation in sorted(of_relation)]
+
+
+def _judgement(judged: Sequence[Verdict]) -> str:
+    facts = judged[0].facts
+    if facts < LEAST_FACTS:
+        seen = ", ".join(f"{one.difference.estimate:+.3f} beside {one.against}" for one in judged)
+        return (
+            f"too few test facts ({facts}) to tell whether the mask is worth having; {LEAST_FACTS} "
+            f"are the least (MRR {seen})"
+        )
+    parts = [f"{_than(one)} (MRR {_figures(one.difference)})" for one in judged]
+    return f"{'; '.join(parts)}; {facts:,} test facts"
+
+
+def _than(verdict: Verdict) -> str:
+    word = verdict.word if verdict.word in ("better", "worse") else "not shown to be better"
+    # "the unmasked model", and the others by their names in the tables.
+    against = "unmasked model" if verdict.against == "unmasked" else verdict.against
+    return f"{word} than the {against}"
+
+
+def _figures(difference: Interval) -> str:
+    return (
+        f"{difference.estimate:+.3f}, {difference.level:.0%} interval "
+        f"{difference.low:+.3f} to {difference.high:+.3f}"
+    )
+
+
 def verdict_rows(found: Sequence[Verdict]) -> list[list[str]]:
     """One line of a table for each: relation, against, facts, difference, verdict."""
     return [
