@@ -147,7 +147,10 @@ def train_command(
         *relation_sentences(found),
     ]:
         console.print(sentence, markup=False)
-    console.print(f"{len(pack.relations)} masks in {pack.folder}; the report is {out}/report.md")
+    count = len(pack.relations)
+    console.print(
+        f"{count} mask{'' if count == 1 else 's'} in {pack.folder}; the report is {out}/report.md"
+    )
 
 
 def calibrate_command(

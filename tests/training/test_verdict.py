@@ -12,6 +12,7 @@ from training.evaluation import (
     collect_provenance,
     compare,
     markdown,
+    relation_sentences,
     verdicts,
 )
 
@@ -72,3 +73,19 @@ def test_without_masks_there_is_nothing_to_judge(provenance: Provenance) -> None
     evaluation = Evaluation((result("unmasked", [1, 2]),), provenance)
     assert verdicts(evaluation) == []
     assert "Verdicts" not in markdown(evaluation)
+
+
+def test_a_relation_gets_one_sentence_on_all_it_was_held_against(provenance: Provenance) -> None:
+    results = [
+        result("masked", [1, 2] * 20),
+        result("unmasked", [10, 30] * 20),
+        result("frequency prior", [2, 1] * 20),
+        result("masked", [1] * 5, "UsedFor"),
+        result("unmasked", [9] * 5, "UsedFor"),
+        result("frequency prior", [9] * 5, "UsedFor"),
+    ]
+    isa, used_for = relation_sentences(verdicts(Evaluation(tuple(results), provenance)))
+    assert isa.startswith("IsA: better than the unmasked model (MRR +0.")
+    assert "; not shown to be better than the frequency prior (MRR +0.000, " in isa
+    assert isa.endswith("; 40 test facts.")
+    assert used_for.startswith("UsedFor: too few test facts (5) to tell")
