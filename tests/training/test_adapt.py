@@ -110,7 +110,7 @@ def test_a_folder_of_another_run_is_refused(
 
 
 def test_a_folder_without_text_is_refused(encoder_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(AdaptError, match="not a folder"):
+    with pytest.raises(AdaptError, match="is not there"):
         adapt(str(encoder_folder), tmp_path / "none", tmp_path / "a", CONFIG)
     (tmp_path / "empty").mkdir()
     with pytest.raises(AdaptError, match=r"no \.txt"):

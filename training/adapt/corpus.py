@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import lzma
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.adapt.config import AdaptConfig
 from training.adapt.verbalise import verbalise
+from training.data import DataError
+from training.text import lines_of, sentences_of, text_files
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]?\s+(?=[\"'(]?[A-Z])")
 _LINES_A_CALL = 20_000
 _SHORTEST = 5  # pieces, [CLS] and [SEP] included: a mask needs some context
 
 
-class CorpusError(ValueError):
+class CorpusError(DataError):
     """The folder of text cannot be used; the message says what would be right."""
 
 
@@ -51,20 +49,6 @@ class Corpus:
         """(vocabulary,) share of each token among the pieces, add-one smoothed."""
         counts = np.bincount(self.pieces, minlength=vocabulary) + 1.0
         return cast(NDArray[np.float64], counts / counts.sum())
-
-
-def text_files(folder: Path) -> list[Path]:
-    """The text files of a folder, by name.
-
-    Raises:
-        CorpusError: no such folder, or nothing to read in it.
-    """
-    if not folder.is_dir():
-        raise CorpusError(f"{folder} is not a folder; --text takes a folder of .txt files")
-    found = sorted(p for p in folder.iterdir() if re.search(r"\.txt(\.xz|\.gz)?$", p.name))
-    if not found:
-        raise CorpusError(f"{folder} holds no .txt, .txt.xz or .txt.gz file")
-    return found
 
 
 def read_corpus(folder: Path, tokenizer: Any, config: AdaptConfig, cache: Path) -> Corpus:
@@ -110,22 +94,10 @@ def _digest(files: list[Path], tokenizer: Any, config: AdaptConfig) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".xz":
-        return lzma.open(path, "rt", encoding="utf-8")
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
-
-
 def _sentences(path: Path, config: AdaptConfig) -> Iterator[str]:
     dictionary = path.name.startswith(config.verbalise) if config.verbalise else False
-    with _open(path) as lines:
-        for index, line in enumerate(lines):
-            text = line.strip()
-            if dictionary:
-                text = verbalise(text, index)
-            yield from (part for part in _SENTENCE_END.split(text) if part)
+    for index, line in enumerate(lines_of(path)):
+        yield from sentences_of(verbalise(line, index) if dictionary else line)
 
 
 def _held_out(sentence: str, share: float) -> bool:

@@ -14,7 +14,7 @@ import torch
 from training.adapt.batches import padded, pass_plan
 from training.adapt.checkpoint import Progress, load_checkpoint, save_checkpoint
 from training.adapt.config import AdaptConfig
-from training.adapt.corpus import Corpus, CorpusError, read_corpus
+from training.adapt.corpus import Corpus, read_corpus
 from training.adapt.masking import Masker
 from training.adapt.model import (
     AdaptedModel,
@@ -23,6 +23,7 @@ from training.adapt.model import (
     save_model,
     start_head,
 )
+from training.data import DataError
 
 _HELD_OUT_SENTENCES = 2_000
 _MEMORY = 0.99  # of the running loss, a step
@@ -70,7 +71,7 @@ def adapt(
     loaded = load_model(source)
     try:
         corpus = read_corpus(text, loaded.tokenizer, config, out)
-    except CorpusError as error:
+    except DataError as error:
         raise AdaptError(str(error)) from error
     frequencies = corpus.frequencies(loaded.model.config.vocab_size)
     mask_token_id = loaded.tokenizer.mask_token_id
