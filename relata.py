@@ -196,8 +196,24 @@ def train(
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the scores.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the facts.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Prompts a step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Facts a step.")] = None,
+    wordings: Annotated[
+        int | None, typer.Option(help="Sentences under which a step shows each of its facts.")
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Of the rate: constant, linear or cosine.")
+    ] = None,
     first_layer: Annotated[int | None, typer.Option(help="First masked layer, from 1.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of the products: float32 or bfloat16.")
+    ] = None,
+    remember: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Text on which answers are to stay as they are."),
+    ] = None,
+    remember_weight: Annotated[
+        float | None, typer.Option(help="Of that text, beside the facts (default 0.3).")
+    ] = None,
     seed: Seed = 0,
     name: Annotated[str | None, typer.Option(help="Name of the pack (default: --out's).")] = None,
     threads: ThreadCount = None,
@@ -225,6 +241,10 @@ def train(
             "learning_rate": learning_rate,
             "epochs": epochs,
             "batch_size": batch_size,
+            "wordings": wordings,
+            "schedule": schedule,
+            "precision": precision,
+            "remember": 0.3 if remember and remember_weight is None else remember_weight,
             "first_layer": first_layer,
             "method": method,
             "score_mean": score_mean,
@@ -240,6 +260,7 @@ def train(
         threads=threads,
         together=together,
         random_weights=random_weights,
+        remember=remember,
         learning_curve=learning_curve,
     )
 

@@ -22,6 +22,7 @@ from training.console import (
     console,
     fit_line,
     learning_bar,
+    peak_memory,
     progress_bar,
     show_advice,
     show_event,
@@ -49,6 +50,7 @@ from training.facts import read_facts, read_files, usable_facts
 from training.learning import LearnConfig
 from training.learning import preset as preset_of
 from training.learning_curve import LearningCurve, curves_markdown
+from training.remember import read_remembered
 from training.run import (
     TEMPLATES,
     Event,
@@ -92,6 +94,7 @@ def train_command(
     threads: int | None = None,
     together: int = 1,
     random_weights: int | None = None,
+    remember: Path | None = None,
     learning_curve: bool = False,
 ) -> None:
     """Learn masks from files of triples, then write the report on the test facts.
@@ -99,7 +102,8 @@ def train_command(
     `changes`: settings of `LearnConfig` that replace the preset's; None leaves one as it is.
     `options`: `NAME=NUMBER` each, settings of the method alone. `together`: relations that are
     learned side by side. `random_weights`: seed of a base that knows nothing, in place of `base`'s
-    own weights. `learning_curve`: learn from a quarter and a half of the facts too, and report how
+    own weights. `remember`: text on which masks are to leave the answers as they are.
+    `learning_curve`: learn from a quarter and a half of the facts too, and report how
     the masks grow better with them.
 
     Raises:
@@ -107,6 +111,8 @@ def train_command(
     """
     _use_threads(threads)
     config = _learn_config(preset, changes or {}, options)
+    if (remember is None) != (config.remember == 0):
+        raise RunError("to remember takes both a text (--remember) and a weight above 0 for it")
     wordings = load_templates() | (load_templates(templates) if templates else {})
     files = read_files(data, format=format, relations=relations)
     model = load_base(base, random_seed=random_weights)
@@ -122,7 +128,12 @@ def train_command(
         chosen = sorted({fact.relation for fact in facts.triples})
         more = read_facts(model, further, wordings, relations=chosen, phrases=True)
         show_facts(more, out, "further-")
-    plan = Plan(facts, more, wordings, config, seed, name or out.resolve().name, together)
+    text = None
+    if remember is not None:
+        with console.status("reading the text to remember"):
+            text = read_remembered(model, remember, seed=seed)
+    pack_name = name or out.resolve().name
+    plan = Plan(facts, more, wordings, config, seed, pack_name, together, text)
     with learning_bar("learning") as (progress, task):
 
         def tell(event: Event) -> None:
@@ -148,6 +159,7 @@ def train_command(
     ]:
         console.print(sentence, markup=False)
     count = len(pack.relations)
+    console.print(f"took {peak_memory()} of memory at most")
     console.print(
         f"{count} mask{'' if count == 1 else 's'} in {pack.folder}; the report is {out}/report.md"
     )

@@ -1,10 +1,13 @@
 """What the commands of training print: what was read, how learning goes, what was fitted."""
 
+import resource
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -97,6 +100,16 @@ def show_event(progress: Progress, task: TaskID, event: Event) -> None:
         if event.fit is not None:
             progress.console.print(f"  {fit_line(event.fit)}")
         progress.update(task, completed=event.share)
+
+
+def peak_memory() -> str:
+    """The most memory that this process took, and that it took of the GPU if there is one."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    text = f"{peak * (1 if sys.platform == 'darwin' else 1024) / 2**20:,.0f} MiB"
+    if torch.cuda.is_available():
+        text += f", {torch.cuda.max_memory_allocated() / 2**20:,.0f} MiB on the GPU"
+    return text
 
 
 def fit_line(fit: Fit) -> str:

@@ -21,7 +21,15 @@ from training.data import (
 )
 from training.evaluation import Evaluation, collect_provenance, markdown
 from training.facts import Facts, parts_to_learn
-from training.learning import LearnConfig, LearnedMask, LearnProgress, learn_masks
+from training.learning import (
+    Checkpoint,
+    LearnConfig,
+    LearnedMask,
+    LearnProgress,
+    Reminders,
+    layer_range,
+    learn_masks,
+)
 from training.learning_curve import (
     CurveSetting,
     LearningCurve,
@@ -32,12 +40,14 @@ from training.methods import complete_options, generator_of
 from training.model_card import CARD, model_card
 from training.naming import unfit_names
 from training.progress import Workload
+from training.remember import Remembered
 
 PACK = "pack"
 SPLIT = "split.jsonl"
 SETTINGS = "settings.json"
 TEMPLATES = "templates.json"
 CURVES = "learning-curve.json"
+CHECKPOINT = "learning.pt"
 REPORT = "report"
 
 
@@ -58,6 +68,8 @@ class Plan:
         seed: of the split and of learning.
         pack_name: name the pack gets.
         together: relations that are learned side by side.
+        remember: text on which masks are to leave the answers as they are, for a config that gives
+            it a weight; None for none.
     """
 
     facts: Facts
@@ -67,6 +79,7 @@ class Plan:
     seed: int
     pack_name: str
     together: int = 1
+    remember: Remembered | None = None
 
 
 @dataclass(frozen=True)
@@ -91,8 +104,9 @@ def train(
 ) -> MaskPack:
     """Learn a mask for every relation of the plan into the pack `out`/pack.
 
-    Each mask is in the pack as soon as it is learned: killed at any moment, a run loses at most
-    the relations at work, and the same call goes on with them.
+    Each mask is in the pack as soon as it is learned, and what is being learned is kept every
+    minute or so: killed at any moment, a run loses no more than that, and the same call goes on
+    with it. It then makes the same masks, bit for bit on the same machine.
 
     Raises:
         RunError: `out` holds a run with other settings, or a relation's name fits no mask.
@@ -113,18 +127,40 @@ def train(
     places = {relation: index for index, relation in enumerate(relations)}
     for relation in done & places.keys():
         tell(Event(relation, places[relation], len(relations), resumed=True))
-    left = [parts_to_learn(split, name, further) for name in relations if name not in done]
-    work = Workload([len(part.train) for parts in left for part in parts])
+    groups = [
+        [parts_to_learn(split, name, further) for name in names]
+        for start in range(0, len(relations), plan.together)
+        # A group is learned whole or not at all: what is learned side by side goes by the group.
+        if not done.issuperset(names := relations[start : start + plan.together])
+    ]
+    work = Workload([len(part.train) for group in groups for parts in group for part in parts])
+    reminders = None
+    if plan.remember is not None:
+        first_layer, _ = layer_range(base, plan.config)
+        reminders = Reminders(base, plan.remember.prompts, first_layer)
     learned_parts = 0
-    for start in range(0, len(left), plan.together):
-        group = left[start : start + plan.together]
+    for group in groups:
 
         def progress(number: int, relation: str, value: LearnProgress) -> None:
             work.tell(number, value.step / value.steps)
             tell(Event(relation, places[relation], len(relations), work.share, progress=value))
 
-        for learned, parts, part in _learn(base, plan, group, learned_parts, progress):
+        checkpoint = Checkpoint(out / CHECKPOINT, _key_of(base, plan, group))
+        for learned, parts, part in _learn(
+            base,
+            plan,
+            group,
+            reminders=reminders,
+            checkpoint=checkpoint,
+            first=learned_parts,
+            report=progress,
+        ):
             relation = part.train[0].relation
+            for _ in parts:
+                work.tell(learned_parts, 1.0)
+                learned_parts += 1
+            if relation in done:
+                continue
             sources = (
                 [plan.facts]
                 if part is parts[0] or plan.further is None
@@ -137,11 +173,9 @@ def train(
                 add_to_pack(folder, mask)
             else:
                 write_pack(folder, [mask], name=plan.pack_name)
-            for _ in parts:
-                work.tell(learned_parts, 1.0)
-                learned_parts += 1
             place = places[relation]
             tell(Event(relation, place, len(relations), work.share, learned=learned, fit=fit))
+        checkpoint.remove()
     return MaskPack.open(folder)
 
 
@@ -223,6 +257,9 @@ def _learn(
     base: BaseModel,
     plan: Plan,
     group: Sequence[Sequence[Split]],
+    *,
+    reminders: Reminders | None,
+    checkpoint: Checkpoint,
     first: int,
     report: Callable[[int, str, LearnProgress], None],
 ) -> Iterator[tuple[LearnedMask, Sequence[Split], Split]]:
@@ -240,6 +277,8 @@ def _learn(
             [(part, plan.templates[name]) for part, name in zip(flat, names, strict=True)],
             plan.config,
             seed=plan.seed,
+            reminders=reminders,
+            checkpoint=checkpoint,
             report=lambda number, progress: report(first + number, names[number], progress),
         )
     )
@@ -247,6 +286,20 @@ def _learn(
         masks = [next(learned) for _ in parts]
         best = max(range(len(masks)), key=lambda index: masks[index].validation["mrr"])
         yield masks[best], parts, parts[best]
+
+
+def _key_of(base: BaseModel, plan: Plan, group: Sequence[Sequence[Split]]) -> str:
+    """Names what a checkpoint of a group is of: base, facts, wordings, settings, seed."""
+    parts = [part for parts in group for part in parts]
+    what = [
+        base.digest,
+        [part.digest for part in parts],
+        [asdict(plan.templates[part.train[0].relation]) for part in parts],
+        asdict(plan.config),
+        plan.seed,
+        None if plan.remember is None else plan.remember.digest,
+    ]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def _check_settings(path: Path, base: BaseModel, plan: Plan) -> None:
@@ -258,10 +311,8 @@ def _check_settings(path: Path, base: BaseModel, plan: Plan) -> None:
         "relations": sorted({fact.relation for fact in plan.facts.triples}),
         "further": None if plan.further is None else plan.further.digest,
         "templates": hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest(),
-        # Runs that were begun before there were options can go on.
-        "config": {
-            key: value for key, value in asdict(plan.config).items() if key != "options" or value
-        },
+        "config": asdict(plan.config),
+        "remember": None if plan.remember is None else plan.remember.digest,
         "seed": plan.seed,
         "pack": plan.pack_name,
     }

@@ -17,7 +17,7 @@ from training.evaluation import Evaluation
 from training.learning import LearnConfig, layer_range, learn
 from training.methods import Specialisation
 
-CONFIG = LearnConfig(learning_rate=3e-3, epochs=12, batch_size=4, decay=False, patience=0)
+CONFIG = LearnConfig(learning_rate=3e-3, epochs=12, batch_size=4, schedule="constant", patience=0)
 
 
 def weights(base: plm.BaseModel) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ from training.data import RelationTemplates, Split, Triple, split_by_fact
 from training.learning import LearnConfig, LearnProgress, learn_mask, learn_masks, preset
 from training.learning.lesson import batches_of_a_pass, rate_at
 
-CONFIG = LearnConfig(learning_rate=3e-3, epochs=20, batch_size=4, decay=False, patience=0)
+CONFIG = LearnConfig(learning_rate=3e-3, epochs=20, batch_size=4, schedule="constant", patience=0)
 
 
 def split_of(triples: tuple[Triple, ...], relation: str = "IsA") -> Split:
@@ -126,17 +126,49 @@ def test_a_pass_shows_every_fact_once_under_one_wording() -> None:
     assert max(len(batch) for batch in batches) == 4
 
 
+def test_a_step_can_show_a_fact_under_several_wordings() -> None:
+    lengths = torch.randint(5, 12, (30,))
+    batches = batches_of_a_pass(lengths, 3, 4, torch.Generator().manual_seed(0), shown=2)
+    assert [len(batch) for batch in batches].count(8) == 2
+    for batch in batches:
+        facts, wordings = batch.view(-1, 2) // 3, batch.view(-1, 2) % 3
+        assert torch.equal(facts[:, 0], facts[:, 1])
+        assert bool((wordings[:, 0] != wordings[:, 1]).all())
+    # No more than there are.
+    whole = batches_of_a_pass(lengths, 3, 4, torch.Generator().manual_seed(0), shown=9)
+    assert sorted(torch.cat(whole).tolist()) == list(range(30))
+
+
+def test_in_bfloat16_nearly_the_same_is_learned(
+    base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
+) -> None:
+    config = replace(CONFIG, epochs=6)
+    ours, theirs = (
+        learn_mask(
+            base, split_of(triples), templates["IsA"], replace(config, precision=precision), seed=0
+        )
+        for precision in ("bfloat16", "float32")
+    )
+    assert ours.validation["mrr"] > ours.validation["unmasked_mrr"]
+    flipped = [np.mean(ours.keep[name] != theirs.keep[name]) for name in ours.keep]
+    assert 0 < max(flipped) < 0.05  # other bits, but not many
+
+
 def test_the_rate_rises_linearly_over_the_warm_up_and_then_stays_or_falls() -> None:
-    level = LearnConfig(warmup_share=0.1, decay=False)
+    level = LearnConfig(warmup_share=0.1, schedule="constant")
     assert [rate_at(step, 100, level) for step in (0, 4, 9, 50, 99)] == [0.1, 0.5, 1.0, 1.0, 1.0]
-    falling = LearnConfig(warmup_share=0.1, decay=True)
+    falling = LearnConfig(warmup_share=0.1, schedule="linear")
     assert rate_at(55, 100, falling) == pytest.approx(0.5)
     assert rate_at(99, 100, falling) == pytest.approx(1 / 90)
+    cosine = LearnConfig(warmup_share=0.1, schedule="cosine")
+    assert rate_at(4, 100, cosine) == 0.5
+    assert rate_at(55, 100, cosine) == pytest.approx(0.5)
+    assert rate_at(99, 100, cosine) < 1e-3
 
 
 def test_the_papers_preset_is_the_papers() -> None:
     paper = preset("paper")
-    assert (paper.score_average, paper.patience, paper.decay) == (0.0, 0, False)
+    assert (paper.score_average, paper.patience, paper.schedule) == (0.0, 0, "constant")
     assert (paper.score_mean, paper.score_deviation) == (0.0, 1.0)
     assert (paper.learning_rate, paper.epochs, paper.batch_size) == (3e-4, 6, 32)
 
@@ -147,6 +179,10 @@ def test_the_papers_preset_is_the_papers() -> None:
         ("epochs", 0, "epochs must be at least 1"),
         ("learning_rate", 0.0, "learning_rate must be positive"),
         ("learning_rate", float("nan"), "learning_rate must be positive"),
+        ("wordings", 0, "wordings must be at least 1"),
+        ("remember", -0.1, "remember must not be negative"),
+        ("schedule", "square", "schedule is constant, linear, cosine, not 'square'"),
+        ("precision", "int8", "precision is float32, bfloat16, not 'int8'"),
         ("warmup_share", 1.0, "warmup_share must be"),
         ("score_average", 1.0, "score_average must be"),
         ("first_layer", 0, "first_layer counts from 1"),

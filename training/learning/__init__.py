@@ -3,7 +3,8 @@
 `learn_mask` is one relation; `training.run` does many and writes the pack.
 """
 
-from training.learning.config import PRESETS, LearnConfig, preset
+from training.learning.checkpoint import Checkpoint
+from training.learning.config import PRESETS, LearnConfig, Precision, Schedule, preset
 from training.learning.layers import layers_under, layers_with
 from training.learning.learner import (
     LearnedMask,
@@ -14,16 +15,21 @@ from training.learning.learner import (
     learn_together,
 )
 from training.learning.lesson import Learned, LearnProgress, Task
+from training.learning.reminders import Reminders, reminders_of
 from training.learning.scoring import logits_by_pass, ranks_of
 from training.learning.states import LowerStates, prompts_of
 
 __all__ = [
     "PRESETS",
+    "Checkpoint",
     "LearnConfig",
     "LearnProgress",
     "Learned",
     "LearnedMask",
     "LowerStates",
+    "Precision",
+    "Reminders",
+    "Schedule",
     "Task",
     "layer_range",
     "layers_under",
@@ -36,4 +42,5 @@ __all__ = [
     "preset",
     "prompts_of",
     "ranks_of",
+    "reminders_of",
 ]

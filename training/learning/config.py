@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from training.methods import complete_options, generator_of
+
+Schedule = Literal["constant", "linear", "cosine"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -16,16 +20,22 @@ class LearnConfig:
         score_mean: scores start from N(score_mean, score_deviation).
         score_deviation: see `score_mean`.
         learning_rate: Adam's, of the scores.
-        epochs: passes over a relation's facts, each fact under one random wording a pass.
-        batch_size: prompts a step.
-        warmup_share: share of the steps over which the rate rises linearly; it then stays.
-        decay: whether the rate falls linearly to zero after the warm-up.
+        epochs: passes over a relation's facts, each fact under random wordings.
+        batch_size: facts a step.
+        wordings: under how many wordings a step shows each of its facts; a relation that has fewer
+            shows it under all.
+        warmup_share: share of the steps over which the rate rises linearly.
+        schedule: of the rate after the warm-up: it stays, or falls to zero along a line or half a
+            cosine.
         score_average: weight of the newest scores in their running mean, whose mask is tried too
             (0: no mean is kept). Averaging over steps takes out much of their noise.
         label_smoothing: share of the target's probability given to the whole vocabulary.
         validations_an_epoch: how often the mask is tried on validation facts; the best is kept.
         patience: stop after so many validations without a better one (0: never).
         first_layer: first masked layer, counted from 1; None for the architecture's default range.
+        remember: weight of the divergence from the unmasked model on text that has nothing to do
+            with the relation (0: none), see `training.learning.reminders`.
+        precision: of the products with the weights; scores and losses are float32.
 
     Raises:
         ValueError: a setting is out of range; the message names it.
@@ -38,17 +48,20 @@ class LearnConfig:
     learning_rate: float = 1e-3
     epochs: int = 4
     batch_size: int = 32
+    wordings: int = 1
     warmup_share: float = 0.1
-    decay: bool = True
+    schedule: Schedule = "linear"
     score_average: float = 0.08
     label_smoothing: float = 0.0
     validations_an_epoch: int = 2
     patience: int = 6
     first_layer: int | None = None
+    remember: float = 0.0
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         complete_options(self.method, generator_of(self.method).OPTIONS, self.options)
-        for name in ("epochs", "batch_size", "validations_an_epoch"):
+        for name in ("epochs", "batch_size", "wordings", "validations_an_epoch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("learning_rate", "score_deviation"):
@@ -57,8 +70,12 @@ class LearnConfig:
         for name in ("warmup_share", "score_average", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be from 0 to below 1, not {getattr(self, name)}")
-        if self.patience < 0:
-            raise ValueError(f"patience must not be negative, not {self.patience}")
+        for name in ("patience", "remember"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
+        for name, known in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {', '.join(known)}, not {getattr(self, name)!r}")
         if self.first_layer is not None and self.first_layer < 1:
             raise ValueError(f"first_layer counts from 1, not {self.first_layer}")
 
@@ -71,7 +88,7 @@ PRESETS: dict[str, LearnConfig] = {
         score_deviation=1.0,
         learning_rate=3e-4,
         epochs=6,
-        decay=False,
+        schedule="constant",
         score_average=0.0,
         patience=0,
     ),
@@ -82,7 +99,7 @@ PRESETS: dict[str, LearnConfig] = {
         score_deviation=1.0,
         learning_rate=3e-4,
         epochs=6,
-        decay=False,
+        schedule="constant",
         score_average=0.0,
         patience=0,
     ),

@@ -1,7 +1,7 @@
 """Chooses among the states of a specialisation by validation facts, and keeps the best one."""
 
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -61,6 +61,20 @@ class Judge(Generic[SpecialisationT]):
         self._state = {name: part.clone() for name, part in specialisation.state_dict().items()}
         self.metrics, self.step = metrics, step
         self.worse_in_a_row = 0
+
+    def state(self) -> dict[str, Any]:
+        """What was chosen so far; what `resume` goes on from."""
+        return {
+            "best": self._state,
+            "metrics": self.metrics,
+            "step": self.step,
+            "worse_in_a_row": self.worse_in_a_row,
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._state, self.metrics = dict(state["best"]), dict(state["metrics"])
+        self.step, self.worse_in_a_row = state["step"], state["worse_in_a_row"]
 
     def restore(self, specialisation: SpecialisationT) -> SpecialisationT:
         """Put the best parameters back.

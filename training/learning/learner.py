@@ -4,13 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from plm import BaseModel, default_layer_range
 from training.data import RelationTemplates, Split
+from training.learning.checkpoint import Checkpoint
 from training.learning.config import LearnConfig
 from training.learning.judge import SpecialisationT
 from training.learning.lesson import Learned, LearnProgress, Lesson, Task
+from training.learning.reminders import Reminders
 from training.learning.scoring import logits_of_groups
 from training.methods import generator_of
 
@@ -67,6 +70,8 @@ def learn_masks(
     config: LearnConfig,
     *,
     seed: int,
+    reminders: Reminders | None = None,
+    checkpoint: Checkpoint | None = None,
     report: Callable[[int, LearnProgress], None] = lambda _, __: None,
 ) -> list[LearnedMask]:
     """Learn the masks of several relations side by side, as `learn_together` does.
@@ -102,7 +107,9 @@ def learn_masks(
             step=learned.step,
             steps=learned.steps,
         )
-        for learned in learn_together(base, tasks, config, report=report)
+        for learned in learn_together(
+            base, tasks, config, reminders=reminders, checkpoint=checkpoint, report=report
+        )
     ]
 
 
@@ -144,25 +151,38 @@ def learn_together(
     tasks: Sequence[Task[SpecialisationT]],
     config: LearnConfig,
     *,
+    reminders: Reminders | None = None,
+    checkpoint: Checkpoint | None = None,
     report: Callable[[int, LearnProgress], None] = lambda _, __: None,
 ) -> list[Learned[SpecialisationT]]:
     """Train the specialisations of several relations side by side, each as if it were alone.
 
     A step runs a batch of every relation that is not finished through the layers at once; only the
     products with the weights are apart. What is learned differs from `learn`'s by rounding. Takes
-    the memory of all relations together, about six times the covered weights for each. `report`
-    is told which task, and where it stands.
+    the memory of all relations together, about six times the covered weights for each. `reminders`
+    are for a config that has a weight for them. With a `checkpoint` learning goes on from it, bit
+    for bit on the same machine, and is kept there now and then; the caller removes it. `report` is
+    told which task, and where it stands.
 
     Raises:
         ValueError, PromptError, ObjectError: as `learn_mask`.
     """
     layers = layer_range(base, config)
-    lessons = [Lesson(base, task, config, layers) for task in tasks]
+    if config.remember and reminders is None:
+        raise ValueError("to remember there must be text to remember")
+    lessons = [Lesson(base, task, config, layers, reminders) for task in tasks]
+    if checkpoint and (states := checkpoint.load()) is not None:
+        for lesson, state in zip(lessons, states, strict=True):
+            lesson.resume(state)
     while going := [number for number, lesson in enumerate(lessons) if not lesson.finished]:
         groups = [(lessons[number].batch(), lessons[number].layers()) for number in going]
         losses = []
         total = None
-        for number, logits in zip(going, logits_of_groups(base, groups), strict=True):
+        with torch.autocast(
+            base.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+        ):
+            all_logits = logits_of_groups(base, groups)
+        for number, logits in zip(going, all_logits, strict=True):
             loss = lessons[number].loss(logits)
             losses.append(loss.detach())
             for part in (loss, lessons[number].penalty()):
@@ -174,4 +194,6 @@ def learn_together(
         for number, loss in zip(going, losses, strict=True):
             if progress := lessons[number].learn(float(loss)):
                 report(number, progress)
+        if checkpoint and (checkpoint.due or all(lesson.finished for lesson in lessons)):
+            checkpoint.save([lesson.state() for lesson in lessons])
     return [lesson.learned() for lesson in lessons]

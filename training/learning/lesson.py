@@ -2,9 +2,9 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from training.data import RelationTemplates, Split
 from training.learning.config import LearnConfig
 from training.learning.judge import Judge, SpecialisationT
 from training.learning.layers import layers_with
+from training.learning.reminders import Reminders, joined, reminders_a_step
 from training.learning.states import LowerStates, PackedStates, prompts_of
 from training.methods import Specialisation
 
@@ -77,6 +78,7 @@ class Lesson(Generic[SpecialisationT]):
         task: what is learned.
         config: how.
         layers: first and last layer that is specialised, counted from 1.
+        reminders: text on which answers are to stay as they are; None for none.
 
     Raises:
         PromptError, ObjectError: a fact cannot be a prompt (see `training.data.usable`).
@@ -88,8 +90,11 @@ class Lesson(Generic[SpecialisationT]):
         task: Task[SpecialisationT],
         config: LearnConfig,
         layers: tuple[int, int],
+        reminders: Reminders | None = None,
     ) -> None:
         self._base, self._config, self._layers = base, config, layers
+        self._reminders = reminders if config.remember else None
+        self._reminded = torch.empty(0, dtype=torch.long)
         self._specialisation = task.specialisation
         self._weights = {name: base.weight(name) for name in base.shapes(*layers)}
         prompts = prompts_of(base, task.split.train, task.templates.training)
@@ -97,13 +102,16 @@ class Lesson(Generic[SpecialisationT]):
         random = torch.Generator().manual_seed(task.seed)
         lengths = torch.tensor([len(prompt.input_ids) for prompt in prompts.encoded])
         # Drawn before learning starts: only the prompts that will be shown go through the base.
-        batches = [
+        self._batches = [
             facts
             for _ in range(config.epochs)
-            for facts in batches_of_a_pass(lengths, prompts.wordings, config.batch_size, random)
+            for facts in batches_of_a_pass(
+                lengths, prompts.wordings, config.batch_size, random, shown=config.wordings
+            )
         ]
-        self._batches: Iterator[Tensor] = iter(batches)
-        self._states = LowerStates(base, prompts.encoded, layers[0], only=torch.cat(batches))
+        self._random = random
+        shown = torch.cat(self._batches)
+        self._states = LowerStates(base, prompts.encoded, layers[0], only=shown)
         self._judge: Judge[SpecialisationT] = Judge(
             base, task.split.validation, task.templates, layers, self._weights
         )
@@ -115,7 +123,7 @@ class Lesson(Generic[SpecialisationT]):
         self._steps = an_epoch * config.epochs
         self._every = max(1, an_epoch // config.validations_an_epoch)
         self._step = 0
-        self._facts = batches[0]
+        self._facts = self._batches[0]
         self._judge.try_out(self._specialisation, 0)
 
     @property
@@ -128,23 +136,36 @@ class Lesson(Generic[SpecialisationT]):
 
     def batch(self) -> PackedStates:
         """Begin a step: the prompts that it shows, as they enter the layers."""
-        self._facts = next(self._batches)
+        self._facts = self._batches[self._step]
         rate = self._config.learning_rate * rate_at(self._step, self._steps, self._config)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._specialisation.advance(self._step / self._steps)
-        return self._states.packed(self._facts)
+        states = self._states.packed(self._facts)
+        if self._reminders is None:
+            return states
+        size = (reminders_a_step(self._config.batch_size),)
+        self._reminded = torch.randint(len(self._reminders), size, generator=self._random)
+        return joined(states, self._reminders.packed(self._reminded))
 
     def layers(self) -> Sequence[LayerWeights]:
         """The layers that the step runs under."""
         return layers_with(self._base, *self._layers, self._specialisation.masked(self._weights))
 
     def loss(self, logits: Tensor) -> Tensor:
-        """The mean negative log-likelihood of the objects, a scalar, from logits (B, V)."""
+        """The loss of the step, a scalar, from the logits (B, V) of what `batch` gave.
+
+        The mean negative log-likelihood of the objects, and with reminders the weighted divergence
+        from the unmasked model.
+        """
         targets = self._targets[self._facts // self._wordings].to(logits.device)
-        return functional.cross_entropy(
-            logits.float(), targets, label_smoothing=self._config.label_smoothing
+        loss = functional.cross_entropy(
+            logits[: len(targets)].float(), targets, label_smoothing=self._config.label_smoothing
         )
+        if self._reminders is None:
+            return loss
+        divergence = self._reminders.divergence(logits[len(targets) :], self._reminded)
+        return loss + self._config.remember * divergence
 
     def penalty(self) -> Tensor | None:
         """What is added to the loss of the step."""
@@ -162,6 +183,26 @@ class Lesson(Generic[SpecialisationT]):
         if self._config.score_average:
             self._judge.try_out(self._mean, self._step)
         return LearnProgress(self._step, self._steps, loss, self._judge.best_mrr)
+
+    def state(self) -> dict[str, Any]:
+        """All that changes while learning, between two steps; what `resume` goes on from."""
+        return {
+            "step": self._step,
+            "specialisation": self._specialisation.state_dict(),
+            "mean": self._mean.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "random": self._random.get_state(),
+            "judge": self._judge.state(),
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave in a lesson of the same task and settings."""
+        self._step = state["step"]
+        self._specialisation.load_state_dict(state["specialisation"])
+        self._mean.load_state_dict(state["mean"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._random.set_state(state["random"])
+        self._judge.resume(state["judge"])
 
     def learned(self) -> Learned[SpecialisationT]:
         """The best so far."""
@@ -183,21 +224,31 @@ def _follow(mean: Specialisation, newest: Specialisation, weight: float) -> None
 
 
 def rate_at(step: int, steps: int, config: LearnConfig) -> float:
-    """Multiple of the learning rate at a step: linear warm-up, then level or linear decay."""
+    """Multiple of the learning rate at a step: a linear warm-up, then the schedule."""
     warm = config.warmup_share * steps
     rising = (step + 1) / warm if warm else 1.0
-    falling = (steps - step) / (steps - warm) if config.decay else 1.0
-    return min(1.0, rising, falling)
+    left = min(1.0, (steps - step) / (steps - warm))
+    if config.schedule == "constant":
+        left = 1.0
+    elif config.schedule == "cosine":
+        left = (1 - math.cos(math.pi * left)) / 2
+    return min(rising, left)
 
 
 def batches_of_a_pass(
-    lengths: Tensor, wordings: int, batch_size: int, random: torch.Generator
+    lengths: Tensor, wordings: int, batch_size: int, random: torch.Generator, *, shown: int = 1
 ) -> list[Tensor]:
-    """Prompt indices of a pass, (B,) each: every fact once, under a random wording."""
+    """Prompt indices of a pass, (B * shown,) each: every fact once, under random wordings.
+
+    A fact is shown under `shown` of the wordings that follow a random one, or under all if there
+    are no more.
+    """
     facts = torch.randperm(len(lengths) // wordings, generator=random)
-    wording = torch.randint(wordings, facts.shape, generator=random)
-    prompts = facts * wordings + wording
+    first = torch.randint(wordings, facts.shape, generator=random)
+    chosen = (first[:, None] + torch.arange(min(shown, wordings))) % wordings
+    prompts = facts[:, None] * wordings + chosen
     batches: list[Tensor] = []
     for window in prompts.split(batch_size * _SORTED_BATCHES):
-        batches += window[lengths[window].argsort(stable=True)].split(batch_size)
+        by_length = lengths[window].sum(dim=1).argsort(stable=True)
+        batches += [batch.flatten() for batch in window[by_length].split(batch_size)]
     return [batches[index] for index in torch.randperm(len(batches), generator=random).tolist()]

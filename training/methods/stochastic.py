@@ -39,6 +39,14 @@ class StochasticGenerator(MaskGenerator):
         # than the scores', or the first draws would go with them.
         self._noise = torch.Generator(device).manual_seed(_NOISE_SEED ^ seed)
 
+    def get_extra_state(self) -> Tensor:
+        """Where the draws stand, for `state_dict`."""
+        return self._noise.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on drawing from there."""
+        self._noise.set_state(state.cpu())
+
     def __deepcopy__(self, _: dict[int, object]) -> "StochasticGenerator":
         """A copy with the same scores; a torch generator cannot be copied, and is not shared."""
         shapes = {
@@ -53,7 +61,6 @@ class StochasticGenerator(MaskGenerator):
             options=self.options,
         )
         twin.load_state_dict(self.state_dict())
-        twin._noise.set_state(self._noise.get_state())
         return twin
 
     def _masked(self, weight: Tensor, scores: Tensor) -> Tensor:
