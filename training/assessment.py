@@ -4,7 +4,7 @@ Controls (LAMP paper, section 5.1, and ours): masks of other relations, random m
 sparsity and at the paper's 50 %, and the frequency of objects in the training facts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,12 @@ from training.evaluation import (
     Evaluation,
     FrequencyPrior,
     Provenance,
+    Ranks,
     RelationResult,
     mismatched_assignment,
     random_keep,
     rank_targets,
+    stacked,
 )
 from training.learning import LowerStates, layers_under, prompts_of, ranks_of
 
@@ -31,6 +33,8 @@ PRIOR = "frequency prior"
 MISMATCHED = "mismatched masks"
 RANDOM_SAME = "random masks, learned sparsity"
 RANDOM_HALF = "random masks, 50 %"
+# Masks of others that a relation is asked under: all of them up to so many relations.
+_OTHERS = 15
 
 _Keep = Mapping[str, NDArray[np.bool_]]
 
@@ -55,8 +59,9 @@ def assess(
 ) -> Evaluation:
     """Rank every test fact's object over the whole vocabulary under every system.
 
-    Mismatched masks: each relation under the mask half the (sorted) relations further on. The
-    prior needs training facts, mismatched masks a second relation: they are left out without.
+    Mismatched masks: each relation under the mask of every other, a fact counting with the mean
+    over them; with more than 16 relations under those of 15 others, evenly spaced in their order.
+    The prior needs training facts, mismatched masks a second relation: they are left out without.
 
     Raises:
         MaskMismatchError: a mask does not fit the base.
@@ -68,8 +73,12 @@ def assess(
     results: list[RelationResult] = []
     for relation in relations:
         report(relation)
-        for system, keep in _systems(what, relation, relations, seed):
-            results.append(_result(base, what, relation, system, keep))
+        facts = _of(what.test, relation)
+        rank = _ranker(base, what, relation)
+        for system, keeps in _systems(what, relation, relations, seed):
+            ranks = [rank(keep) for keep in keeps]
+            found = ranks[0] if len(ranks) == 1 else stacked(ranks)
+            results.append(RelationResult(relation, system, facts, found))
     if what.train:
         results += _prior_results(base, what, relations)
     return Evaluation(tuple(results), provenance)
@@ -77,40 +86,37 @@ def assess(
 
 def _systems(
     what: Assessed, relation: str, relations: Sequence[str], seed: int
-) -> list[tuple[str, _Keep]]:
+) -> Iterator[tuple[str, Iterable[_Keep]]]:
+    """Each system with the masks it runs a relation under."""
     mask = what.masks[relation]
     shapes = {name: tuple(shape) for name, shape in mask.shapes.items()}
-    systems: list[tuple[str, _Keep]] = [
-        (UNMASKED, {name: np.ones(shape, dtype=np.bool_) for name, shape in shapes.items()}),
-        (MASKED, _keep_of(mask)),
-    ]
-    if len(relations) > 1:
-        other = mismatched_assignment(relations, len(relations) // 2)[relation]
-        systems.append((MISMATCHED, _keep_of(what.masks[other])))
-    systems.append((RANDOM_SAME, random_keep(shapes, mask.sparsity, seed)))
-    systems.append((RANDOM_HALF, random_keep(shapes, 0.5, seed)))
-    return systems
+    yield UNMASKED, [{name: np.ones(shape, dtype=np.bool_) for name, shape in shapes.items()}]
+    yield MASKED, [_keep_of(mask)]
+    if others := _others(relation, relations):
+        # Unpacked one by one: a hundred masks of a large base do not fit.
+        yield MISMATCHED, (_keep_of(what.masks[other]) for other in others)
+    yield RANDOM_SAME, [random_keep(shapes, mask.sparsity, seed)]
+    yield RANDOM_HALF, [random_keep(shapes, 0.5, seed)]
+
+
+def _others(relation: str, relations: Sequence[str]) -> list[str]:
+    count = min(len(relations) - 1, _OTHERS)
+    shifts = np.linspace(1, len(relations) - 1, count).round().astype(int).tolist()
+    return [mismatched_assignment(relations, shift)[relation] for shift in shifts]
 
 
 def _keep_of(mask: RelationMask) -> dict[str, NDArray[np.bool_]]:
     return {name: mask.keep(name) for name in mask.shapes}
 
 
-def _result(
-    base: BaseModel, what: Assessed, relation: str, system: str, keep: _Keep
-) -> RelationResult:
+def _ranker(base: BaseModel, what: Assessed, relation: str) -> Callable[[_Keep], Ranks]:
+    """What ranks the relation's test facts under a mask; the lower layers run once for all."""
     mask = what.masks[relation]
-    first, last = mask.metadata.layers
-    check_fits(mask, base.digest, base.shapes(first, last))
-    facts = _of(what.test, relation)
-    prompts = prompts_of(base, facts, [what.templates[relation].evaluation])
-    ranks = ranks_of(
-        base,
-        LowerStates(base, prompts.encoded, first),
-        prompts.targets,
-        layers_under(base, (first, last), keep),
-    )
-    return RelationResult(relation, system, facts, ranks)
+    layers = mask.metadata.layers
+    check_fits(mask, base.digest, base.shapes(*layers))
+    prompts = prompts_of(base, _of(what.test, relation), [what.templates[relation].evaluation])
+    states = LowerStates(base, prompts.encoded, layers[0])
+    return lambda keep: ranks_of(base, states, prompts.targets, layers_under(base, layers, keep))
 
 
 def _prior_results(

@@ -1,4 +1,4 @@
-"""Fine-tuning, LoRA and nearest words, learned and ranked on the facts of a pack's masks."""
+"""Fine-tuning, LoRA and nearest neighbours, learned and ranked on the facts of a pack's masks."""
 
 import copy
 import json
@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 import plm
 import relata
-from training.baselines import FineTuning, LoRA, nearest_objects
+from training.baselines import FineTuning, LoRA, nearest_facts, nearest_objects
 from training.data import RelationTemplates, Split, Triple, split_by_fact
 from training.evaluation import Evaluation
 from training.learning import LearnConfig, layer_range, learn
@@ -84,6 +84,23 @@ def test_lora_trains_its_factors_alone(base: plm.BaseModel) -> None:
     assert not torch.equal(next(again.parameters()), next(lora.parameters()))
 
 
+def test_facts_with_a_near_subject_vote_for_their_objects(
+    base: plm.BaseModel, many_triples: tuple[Triple, ...]
+) -> None:
+    split = split_by_fact(many_triples, seed=0)
+    votes, worth = nearest_facts(base, split.train, split.validation, split.train)
+    torch.testing.assert_close(votes.sum(dim=1), torch.ones(len(split.train)))
+    objects = {plm.object_token_id(base, fact.object) for fact in split.train}
+    assert set(votes.sum(dim=0).nonzero()[:, 0].tolist()) == objects
+    # Nothing is nearer to a subject than itself.
+    own = torch.tensor([plm.object_token_id(base, fact.object) for fact in split.train])
+    assert torch.equal(votes.argmax(dim=1), own)
+    # Near subjects share a kind here, so that even random states beat chance.
+    assert worth > 0.6
+    shuffled, _ = nearest_facts(base, split.train[::-1], split.validation, split.train)
+    torch.testing.assert_close(shuffled, votes, atol=1e-5, rtol=1e-4)
+
+
 def test_nearest_words_are_ranked_by_the_cosine_of_embeddings(base: plm.BaseModel) -> None:
     facts = [Triple("red dog", "IsA", "animal"), Triple("saw", "IsA", "tool")]
     scores = nearest_objects(base, facts)
@@ -121,9 +138,14 @@ def test_baselines_stand_beside_the_masks_and_are_learned_once(
     first = run(*command)
     assert first.exit_code == 0, first.output
     report = Evaluation.from_json((learned / "beside" / "report.json").read_text())
-    assert {"masked", "unmasked", "fine-tuning", "LoRA, rank 8", "nearest words"} <= set(
-        report.systems
-    )
+    assert {
+        "masked",
+        "unmasked",
+        "fine-tuning",
+        "LoRA, rank 8",
+        "nearest words",
+        "nearest facts",
+    } <= set(report.systems)
     assert report.relations == ("AtLocation", "IsA")
     record = json.loads((learned / "beside" / "IsA.lora.json").read_text())
     assert record["rate"] in (3e-4, 1e-3, 3e-3)

@@ -13,7 +13,7 @@ from training.evaluation.metrics import (
     per_relation,
     reciprocal_rank,
 )
-from training.evaluation.ranks import Ranks
+from training.evaluation.ranks import Ranks, stacked
 
 
 def ranks_of(*pairs: tuple[int, int]) -> Ranks:
@@ -62,3 +62,16 @@ def test_refusals() -> None:
             mean([])
         with pytest.raises(ValueError, match="at least one fact"):
             mean([np.array([1.0]), np.array([])])
+
+
+def test_ranked_several_times_a_fact_counts_with_its_mean() -> None:
+    once, again = (
+        Ranks(np.array([1, 4]), np.array([1, 4])),
+        Ranks(np.array([2, 5]), np.array([2, 6])),
+    )
+    both = stacked([once, again])
+    assert len(both) == 2
+    for values in (reciprocal_rank, lambda ranks: hits_at_k(ranks, 1)):
+        np.testing.assert_allclose(values(both), (values(once) + values(again)) / 2)
+    with pytest.raises(ValueError, match="one shape"):
+        Ranks(np.ones((2, 3), dtype=np.int64), np.ones((3, 2), dtype=np.int64))

@@ -104,7 +104,9 @@ def test_refusals(
         rank_targets(scores, target, candidates=candidates)
 
 
-@pytest.mark.parametrize(("first", "last"), [([0], [1]), ([2], [1]), ([1], [1, 2]), ([[1]], [[1]])])
+@pytest.mark.parametrize(
+    ("first", "last"), [([0], [1]), ([2], [1]), ([1], [1, 2]), ([[[1]]], [[[1]]])]
+)
 def test_ranks_are_checked(first: list[int], last: list[int]) -> None:
     with pytest.raises(ValueError, match="ranks must"):
         Ranks(np.array(first), np.array(last))

@@ -154,7 +154,7 @@ def edit(change: Callable[[Any], object]) -> str:
         (edit(lambda c: c.pop("results")), "'results' must be a list"),
         (edit(lambda c: c["results"].append(c["results"][0])), "is there twice"),
         (edit(lambda c: c["results"][0].update(relation="HasA")), "no facts of HasA"),
-        (edit(lambda c: c["results"][0].update(optimistic_ranks=[1])), "one length"),
+        (edit(lambda c: c["results"][0].update(optimistic_ranks=[1])), "of one shape"),
         (edit(lambda c: c["results"][0].update(optimistic_ranks=[1.5, 1])), "hold only int"),
         (edit(lambda c: c["results"][0].update(optimistic_ranks=[True, 1])), "hold only int"),
         (edit(lambda c: c["results"][0].update(system=3)), "'system' must be of type str"),

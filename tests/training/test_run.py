@@ -2,10 +2,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import plm
-from masks import MaskPack
+from masks import MaskPack, RelationMask
 from training.assessment import (
     MASKED,
     MISMATCHED,
@@ -13,15 +15,39 @@ from training.assessment import (
     RANDOM_HALF,
     RANDOM_SAME,
     UNMASKED,
+    Assessed,
+    assess,
 )
 from training.calibration import calibrate, measure
 from training.data import DataError, RelationTemplates, Triple, load_split, split_by_fact
-from training.evaluation import Evaluation
+from training.evaluation import Evaluation, collect_provenance, reciprocal_rank
 from training.facts import add_to_train, askable, read_facts
 from training.learning import LearnConfig
 from training.run import PACK, REPORT, SPLIT, Event, Plan, RunError, evaluate_run, train
 
+DIGEST = "sha256:" + "0" * 64
 CONFIG = LearnConfig(learning_rate=3e-3, epochs=2, batch_size=4)
+
+
+def tiny_mask(
+    base: plm.BaseModel, relation: str, layers: tuple[int, int], keep: dict[str, NDArray[np.bool_]]
+) -> RelationMask:
+    return RelationMask.from_keep(
+        keep,
+        relation=relation,
+        base_model=base.name,
+        base_digest=base.digest,
+        architecture=base.architecture.model_type,
+        layers=layers,
+        method="deterministic",
+        threshold=0.5,
+        templates=("a [X] is a [Y] .",),
+        data_name="none",
+        data_digest=DIGEST,
+        seed=0,
+        validation={},
+        tool_version="0",
+    )
 
 
 @pytest.fixture
@@ -90,6 +116,35 @@ def test_masks_are_calibrated_as_they_are_made(
     stored = (tmp_path / "run" / PACK / f"{REPORT}.json").read_text()
     assert Evaluation.from_json(stored) == evaluation
     assert "## Calibration" in (tmp_path / "run" / f"{REPORT}.md").read_text()
+
+
+def test_mismatched_masks_are_those_of_all_other_relations(
+    base: plm.BaseModel, many_triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
+) -> None:
+    # Three relations under masks that remove everything of one matrix each.
+    names = ("A", "B", "C")
+    layers = (3, 4)
+    wordings = {name: replace(templates["IsA"], relation=name) for name in names}
+    facts = [replace(fact, relation=name) for name in names for fact in many_triples[:8]]
+    masks = {}
+    for number, name in enumerate(names):
+        keep = {part: np.ones(shape, dtype=bool) for part, shape in base.shapes(*layers).items()}
+        keep[list(keep)[number]][:] = False
+        masks[name] = tiny_mask(base, name, layers, keep)
+    provenance = collect_provenance(
+        seed=0, data_digest=DIGEST, split_digest=DIGEST, base_digest=base.digest
+    )
+    evaluation = assess(base, Assessed(facts, (), wordings, masks), provenance)
+    own = evaluation.of_system(MASKED)
+    for name, result in evaluation.of_system(MISMATCHED).items():
+        # The facts are the same for all three: under B's mask A's facts rank as B's own do.
+        others = [own[other].ranks for other in names if other != name]
+        assert {tuple(trial) for trial in result.ranks.optimistic} == {
+            tuple(ranks.optimistic) for ranks in others
+        }
+        expected = np.mean([reciprocal_rank(ranks) for ranks in others], axis=0)
+        np.testing.assert_allclose(result.values()["mrr"], expected)
+    assert Evaluation.from_json(evaluation.to_json()) == evaluation
 
 
 def test_masked_ranks_are_those_of_the_served_model(

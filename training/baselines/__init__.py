@@ -2,7 +2,7 @@
 
 from training.baselines.fine_tuning import FineTuning
 from training.baselines.lora import LoRA
-from training.baselines.neighbours import nearest_objects
+from training.baselines.neighbours import nearest_facts, nearest_objects
 from training.baselines.run import BASELINES, Baseline, Done, Setting, compare_baselines
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "LoRA",
     "Setting",
     "compare_baselines",
+    "nearest_facts",
     "nearest_objects",
 ]

@@ -16,7 +16,7 @@ from plm import BaseModel
 from training.assessment import Assessed, assess
 from training.baselines.fine_tuning import FineTuning
 from training.baselines.lora import LoRA
-from training.baselines.neighbours import nearest_objects
+from training.baselines.neighbours import nearest_facts, nearest_objects
 from training.data import DataError, RelationTemplates, Split, Triple
 from training.evaluation import Evaluation, Provenance, Ranks, RelationResult, rank_targets
 from training.facts import parts_to_learn
@@ -53,6 +53,7 @@ BASELINES: dict[str, Baseline] = {
     LORA: Baseline(lambda weights, seed: LoRA(weights, seed=seed), (3e-4, 1e-3, 3e-3)),
 }
 NEIGHBOURS = "nearest words"
+NEAR_FACTS = "nearest facts"
 
 
 @dataclass(frozen=True)
@@ -212,3 +213,9 @@ def _neighbours(base: BaseModel, setting: Setting) -> Iterator[RelationResult]:
         prompts = prompts_of(base, facts, [setting.templates[relation].evaluation])
         ranks = rank_targets(nearest_objects(base, facts), prompts.targets)
         yield RelationResult(relation, NEIGHBOURS, facts, ranks)
+        parts = parts_to_learn(setting.split, relation, setting.further)
+        tried = [nearest_facts(base, part.train, part.validation, facts) for part in parts]
+        votes, _ = max(tried, key=lambda found: found[1])
+        # Shares of votes are small numbers, and equal only where there are none.
+        ranks = rank_targets(votes, prompts.targets, absolute=0.0)
+        yield RelationResult(relation, NEAR_FACTS, facts, ranks)

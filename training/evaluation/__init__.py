@@ -15,7 +15,7 @@ from training.evaluation.metrics import (
     reciprocal_rank,
 )
 from training.evaluation.provenance import Provenance, collect_provenance
-from training.evaluation.ranks import Ranks, rank_targets, realistic_rank
+from training.evaluation.ranks import Ranks, rank_targets, realistic_rank, stacked
 from training.evaluation.reliability import Bin, Reliability, measure_reliability
 from training.evaluation.report import markdown
 from training.evaluation.results import Evaluation, RelationResult
@@ -50,6 +50,7 @@ __all__ = [
     "realistic_rank",
     "reciprocal_rank",
     "relation_sentences",
+    "stacked",
     "summarise",
     "verdicts",
 ]

@@ -28,12 +28,12 @@ def hits_at_k(ranks: Ranks, k: int) -> Values:
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
     places = ranks.pessimistic - ranks.optimistic + 1
-    return np.clip(k - ranks.optimistic + 1, 0, places) / places
+    return _over_trials(np.clip(k - ranks.optimistic + 1, 0, places) / places)
 
 
 def reciprocal_rank(ranks: Ranks) -> Values:
     """Return (N,) 1 / realistic rank, as PyKEEN counts it."""
-    return 1.0 / ranks.realistic
+    return _over_trials(1.0 / ranks.realistic)
 
 
 def mean_reciprocal_rank(ranks: Ranks) -> float:
@@ -70,6 +70,11 @@ def per_relation(groups: Sequence[Values]) -> float:
     """
     _check(groups)
     return float(np.mean([group.mean() for group in groups]))
+
+
+def _over_trials(values: Values) -> Values:
+    """(N,) or (K, N) -> (N,)."""
+    return values if values.ndim == 1 else np.asarray(values.mean(axis=0))
 
 
 def _check(groups: Sequence[Values]) -> None:

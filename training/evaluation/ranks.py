@@ -1,5 +1,6 @@
 """Ranks of the right token among the scores of a vocabulary, ties counted fairly."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +19,11 @@ class Ranks:
     """First and last rank (from 1) that each of N targets may take among the scores tied with it.
 
     `optimistic` (N,) puts a target before everything it ties with, `pessimistic` (N,) behind it.
+    Both are (K, N) where each target was ranked K times, under each of K masks for instance; what
+    a target is worth is then the mean over them.
 
     Raises:
-        ValueError: not two vectors of one length with 1 <= optimistic <= pessimistic.
+        ValueError: not two arrays of one such shape with 1 <= optimistic <= pessimistic.
     """
 
     optimistic: npt.NDArray[np.int64]
@@ -28,15 +31,16 @@ class Ranks:
 
     def __post_init__(self) -> None:
         first, last = self.optimistic, self.pessimistic
-        if first.ndim != 1 or first.shape != last.shape:
+        if first.ndim not in (1, 2) or first.shape != last.shape:
             raise ValueError(
-                f"ranks must be two vectors of one length: {first.shape}, {last.shape}"
+                f"ranks must be two arrays of one shape, (N,) or (K, N): {first.shape}, "
+                f"{last.shape}"
             )
         if np.any(first < 1) or np.any(last < first):
             raise ValueError("ranks must have 1 <= optimistic <= pessimistic")
 
     def __len__(self) -> int:
-        return len(self.optimistic)
+        return int(self.optimistic.shape[-1])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Ranks):
@@ -49,13 +53,25 @@ class Ranks:
 
     @property
     def realistic(self) -> npt.NDArray[np.float64]:
-        """(N,) mean of the optimistic and the pessimistic rank.
+        """(N,) or (K, N) mean of the optimistic and the pessimistic rank.
 
         That is the expected rank when tied scores stand in random order (Berrendorf et al. 2020,
         "On the Ambiguity of Rank-Based Evaluation of Entity Alignment or Link Prediction Methods";
         PyKEEN's `realistic`).
         """
         return (self.optimistic + self.pessimistic) / 2.0
+
+
+def stacked(parts: Sequence[Ranks]) -> Ranks:
+    """(K, N) ranks of K parts of (N,) each, which rank the same targets.
+
+    Raises:
+        ValueError: no parts, or of different lengths.
+    """
+    return Ranks(
+        np.stack([part.optimistic for part in parts]),
+        np.stack([part.pessimistic for part in parts]),
+    )
 
 
 def rank_targets(

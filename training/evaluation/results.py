@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from training.data.errors import DataError
 from training.data.triples import Triple
@@ -177,12 +178,21 @@ def _result_of(
     relation = field(record, "relation", str)
     if relation not in facts:
         raise DataError(f"there are no facts of {relation}")
-    first, last = (
-        np.array(list_of(record.get(name), int, name), dtype=np.int64)
-        for name in ("optimistic_ranks", "pessimistic_ranks")
-    )
     try:
-        ranks = Ranks(first, last)
+        ranks = Ranks(
+            *(
+                _ranks_of(record.get(name), name)
+                for name in ("optimistic_ranks", "pessimistic_ranks")
+            )
+        )
         return RelationResult(relation, field(record, "system", str), facts[relation], ranks)
     except ValueError as error:
         raise DataError(f"results on {relation}: {error}") from error
+
+
+def _ranks_of(value: object, name: str) -> npt.NDArray[np.int64]:
+    """(N,) of a list of ranks, or (K, N) of a list of such lists."""
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        trials = [list_of(trial, int, name) for trial in value]
+        return np.array(trials, dtype=np.int64)
+    return np.array(list_of(value, int, name), dtype=np.int64)

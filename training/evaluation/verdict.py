@@ -9,7 +9,14 @@ from training.evaluation.summary import compare
 
 # What is judged, and what it may be held against, in this order.
 JUDGED = "masked"
-AGAINST = ("unmasked", "frequency prior", "fine-tuning", "LoRA, rank 8", "nearest words")
+AGAINST = (
+    "unmasked",
+    "frequency prior",
+    "fine-tuning",
+    "LoRA, rank 8",
+    "nearest words",
+    "nearest facts",
+)
 # With fewer test facts an interval says little, whatever it is.
 LEAST_FACTS = 20
 
