@@ -8,7 +8,7 @@ from masks.algebra import difference, intersection, union, vote
 from masks.bits import count_kept, has_trailing_bits, pack_bits, unpack_bits
 from masks.calibration import Calibration
 from masks.compatibility import check_fits
-from masks.digest import combined_digest, mask_digest
+from masks.digest import combined_digest, mask_digest, pack_digest
 from masks.errors import (
     MaskError,
     MaskExpressionError,
@@ -74,6 +74,7 @@ __all__ = [
     "overlap",
     "overlap_matrix",
     "pack_bits",
+    "pack_digest",
     "parse_mask",
     "remove_from_pack",
     "role_of",

@@ -33,6 +33,18 @@ def mask_digest(
     return f"sha256:{state.hexdigest()}"
 
 
+def pack_digest(base_digest: str, digests: Mapping[str, str]) -> str:
+    """`sha256:<hex>` of a pack, from its base's digest and its masks' digests by relation.
+
+    Two packs with one digest answer every relation with the same masked model, whatever their
+    names, their order and what their files say beside the bits. Hashed are the line
+    `relata pack 1` and the line of compact JSON `[base_digest, [[relation, digest], ...]]` in
+    order of relation.
+    """
+    line = f"relata pack 1\n{encode_json([base_digest, sorted(digests.items())])}\n"
+    return f"sha256:{sha256(line.encode()).hexdigest()}"
+
+
 def combined_digest(kind: str, digests: Sequence[str]) -> str:
     """`sha256:<hex>` of a combination, from its parts' digests alone; `kind` as in `Combine`.
 

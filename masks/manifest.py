@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from masks.canonical_json import decode_json
+from masks.digest import pack_digest
 from masks.errors import MaskFileError, MaskValueError
 from masks.files import read_whole, write_atomically
 from masks.mask import RelationMask
@@ -68,6 +69,12 @@ class Manifest:
     entries: Mapping[str, PackEntry] = field(hash=False)
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
+    @property
+    def digest(self) -> str:
+        """Identity of the pack, see `masks.digest.pack_digest`."""
+        digests = {relation: entry.digest for relation, entry in self.entries.items()}
+        return pack_digest(self.base_digest, digests)
+
 
 def mask_file_name(relation: str) -> str:
     """File name of a relation's mask in a pack.
@@ -85,6 +92,15 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         OSError: it cannot be written.
         TypeError, ValueError: `extra` is not JSON.
     """
+    write_atomically(folder / MANIFEST_NAME, encode_manifest(manifest))
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of a manifest's file; the inverse of `parse_manifest`.
+
+    Raises:
+        TypeError, ValueError: `extra` is not JSON.
+    """
     content = {
         "format_version": MANIFEST_VERSION,
         "name": manifest.name,
@@ -93,8 +109,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "masks": {name: asdict(entry) for name, entry in sorted(manifest.entries.items())},
         "extra": dict(manifest.extra),
     }
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_atomically(folder / MANIFEST_NAME, text.encode())
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -106,11 +121,19 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise MaskFileError(str(folder), _why_no_pack(folder))
-    data = read_whole(path)
+    return parse_manifest(read_whole(path), str(path))
+
+
+def parse_manifest(data: bytes, source: str) -> Manifest:
+    """Check a manifest's bytes; `source` names them in errors.
+
+    Raises:
+        MaskFileError: they are refused; the message says why.
+    """
     try:
         return _parse(data)
     except MaskValueError as error:
-        raise MaskFileError(str(path), str(error)) from error
+        raise MaskFileError(source, str(error)) from error
 
 
 def _why_no_pack(folder: Path) -> str:

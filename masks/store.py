@@ -71,6 +71,11 @@ class MaskPack:
         return self.manifest.base_digest
 
     @property
+    def digest(self) -> str:
+        """Identity of the pack: of its base, its relations and their masks' bits."""
+        return self.manifest.digest
+
+    @property
     def relations(self) -> tuple[str, ...]:
         """The relations listed, sorted."""
         return tuple(sorted(self.manifest.entries))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masks import MaskValueError, combined_digest, mask_digest
+from masks import MaskValueError, combined_digest, mask_digest, pack_digest
 
 A, B, C, D = (f"sha256:{letter * 64}" for letter in "abcd")
 SHAPES = {"w": (1, 8), "v": (2, 4)}
@@ -101,3 +101,16 @@ def test_other_parts_or_kinds_give_other_digests(parts: list[str]) -> None:
 def test_what_is_no_combination_is_refused(kind: str, count: int) -> None:
     with pytest.raises(MaskValueError):
         combined_digest(kind, [A, B, C][:count])
+
+
+def test_the_digest_of_a_pack_is_the_documented_one() -> None:
+    text = f'relata pack 1\n["{A}",[["HasA","{C}"],["IsA","{B}"]]]\n'
+    expected = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    assert pack_digest(A, {"IsA": B, "HasA": C}) == expected
+    assert pack_digest(A, {"HasA": C, "IsA": B}) == expected
+
+
+def test_base_relations_and_masks_of_a_pack_matter() -> None:
+    packs = [(A, {"IsA": B, "HasA": C}), (D, {"IsA": B, "HasA": C}), (A, {"IsA": C, "HasA": B}),
+             (A, {"IsA": B}), (A, {"IsA": B, "PartOf": C}), (A, {}), (B, {})]  # fmt: skip
+    assert len({pack_digest(base, digests) for base, digests in packs}) == len(packs)
