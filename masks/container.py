@@ -86,7 +86,21 @@ def read_container(data: bytes) -> Container:
     return Container(metadata, tensors)
 
 
-def _read_header(data: bytes) -> tuple[int, dict[str, object]]:
+def declared_size(start: bytes | bytearray) -> int | None:
+    """Bytes of the whole file as its header has it; None where `start` ends before the header.
+
+    Raises:
+        MaskValueError: the header is that of no such file.
+    """
+    length = int.from_bytes(start[:_LENGTH_BYTES], "little")
+    if len(start) < _LENGTH_BYTES or len(start) < _LENGTH_BYTES + length:
+        return None
+    begin, header = _read_header(start)
+    ends = (_read_entry(name, entry).end for name, entry in header.items() if name != _METADATA)
+    return begin + max(ends, default=0)
+
+
+def _read_header(data: bytes | bytearray) -> tuple[int, dict[str, object]]:
     """Where the tensors start, and the JSON header."""
     start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     if len(data) < _LENGTH_BYTES or len(data) < start:

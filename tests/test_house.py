@@ -48,6 +48,7 @@ def test_only_the_composition_root_knows_both_the_service_and_training() -> None
     ("statement", "absent"),
     [
         ("import masks", ("torch", "transformers", "fastapi")),
+        ("import masks.transfer", ("torch", "httpx", "fsspec", "huggingface_hub")),
         ("import plm", ("transformers", "fastapi")),
         ("import relata", ("torch", "transformers", "fastapi", "app", "training")),
     ],
