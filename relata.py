@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 masks_app = typer.Typer(help="Look at mask packs and check them.", no_args_is_help=True)
 app.add_typer(masks_app, name="masks")
+pack_app = typer.Typer(help="Send mask packs to others, and fetch theirs.", no_args_is_help=True)
+app.add_typer(pack_app, name="pack")
 
 # Settings are given on as text: `app.settings` alone decides what is right.
 Base = Annotated[
@@ -521,6 +523,55 @@ def verify_masks(pack: Pack = None) -> None:
 
     if not command.verify(pack):
         raise typer.Exit(1)
+
+
+@pack_app.command("push")
+def push_pack(
+    pack: Annotated[Path, typer.Argument(help="The pack's folder.")],
+    target: Annotated[
+        str,
+        typer.Argument(help="hf://owner/name, ...@branch, .../path, a folder, a store's URL."),
+    ],
+    *,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a pack that is there.")
+    ] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Where a repository is made: a private one.")
+    ] = False,
+) -> None:
+    """Check a pack and send it to the Hugging Face Hub, a folder or a store."""
+    from app.commands import packs as command
+
+    command.push(pack, target, replace=replace, private=private)
+
+
+@pack_app.command("pull")
+def pull_pack(
+    source: Annotated[
+        str,
+        typer.Argument(help="hf://owner/name, ...@revision, .../path, a URL, a folder."),
+    ],
+    folder: Annotated[Path, typer.Argument(help="Where the pack goes.")],
+    *,
+    relation: OnlyRelations = None,
+    expect: Annotated[
+        str | None,
+        typer.Option(metavar="DIGEST", help="Refuse any pack but the one with this digest."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Refuse a pack for another base.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a pack that is in the folder.")
+    ] = False,
+) -> None:
+    """Fetch a pack, check every mask, and put it in a folder."""
+    from app.commands import packs as command
+
+    command.pull(
+        source, folder, relations=relation or (), expected=expect, base=base, replace=replace
+    )
 
 
 def main() -> None:
