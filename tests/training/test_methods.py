@@ -287,3 +287,51 @@ def test_options_that_do_not_fit_are_named(
         of(method, options)
     with pytest.raises(ValueError, match=message):
         LearnConfig(method=method, options=options)
+
+
+def of_layers(method: str, options: Mapping[str, float]) -> MaskGenerator:
+    return generator_of(method)(
+        {"a": (40, 60), "b": (30, 50)},
+        mean=0.5,
+        deviation=1.0,
+        seed=0,
+        device=torch.device("cpu"),
+        options=options,
+        layers=(4, 5),
+    )
+
+
+def test_a_layer_can_have_a_sparsity_of_its_own() -> None:
+    keep = of_layers("top-k", {"sparsity": 0.2, "sparsity.5": 0.6}).keep()
+    assert keep["a"].mean() == pytest.approx(0.8)
+    assert keep["b"].mean() == pytest.approx(0.4)
+
+
+def test_a_layer_can_have_a_keep_rate_of_its_own() -> None:
+    generator = of_layers(
+        "deterministic", {"keep_rate": 0.9, "keep_rate.5": 0.3, "keep_weight": 1.0}
+    )
+    shares = [part.mean() for part in generator.keep().values()]
+    penalty = generator.penalty()
+    assert penalty is not None
+    expected = ((shares[0] - 0.9) ** 2 + (shares[1] - 0.3) ** 2) / 2
+    assert penalty.item() == pytest.approx(float(expected), abs=1e-5)
+    penalty.backward()
+    # More is to be kept of the first layer, and less of the second.
+    assert generator.scores[0].grad is not None
+    assert generator.scores[1].grad is not None
+    assert float(generator.scores[0].grad.max()) < 0 < float(generator.scores[1].grad.min())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sparsity.7": 0.5}, r"option sparsity\.7: layers 4 to 5 are masked, not 7"),
+        ({"sparsity.x": 0.5}, r"no option 'sparsity\.x'; it has sparsity \(or sparsity\.LAYER\)"),
+        ({"ramp.4": 0.5}, r"no option 'ramp\.4'"),
+        ({"sparsity.4": 1.5}, r"option sparsity\.4 of top-k is 0 to 0\.99"),
+    ],
+)
+def test_a_bad_option_of_a_layer_is_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        of_layers("top-k", options)

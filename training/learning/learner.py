@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from plm import BaseModel, default_layer_range
+from plm import BaseModel, default_layer_range, maskable_weights
 from training.data import RelationTemplates, Split
 from training.learning.checkpoint import Checkpoint
 from training.learning.config import LearnConfig
@@ -81,7 +81,9 @@ def learn_masks(
     Raises:
         ValueError, PromptError, ObjectError: as `learn_mask`.
     """
-    shapes = base.shapes(*layer_range(base, config))
+    first, last = layer_range(base, config)
+    shapes = base.shapes(first, last)
+    layers = [part.layer for part in maskable_weights(base.architecture, first, last)]
     tasks = [
         Task(
             split,
@@ -93,6 +95,7 @@ def learn_masks(
                 seed=seed,
                 device=base.device,
                 options=config.options,
+                layers=layers,
             ),
             seed,
         )

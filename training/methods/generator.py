@@ -1,7 +1,7 @@
 """What all methods that learn a mask have in common: a real score for each weight."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.methods.options import Option, complete_options
+from training.methods.options import Option, complete_options, for_layers
 from training.methods.specialisation import Specialisation
 
 
@@ -24,7 +24,8 @@ class MaskGenerator(Specialisation):
         name: of the method.
         OPTIONS: what can be set of it, beside what all methods have.
         threshold: of sigmoid(score) from which a weight is kept; None where no one value is.
-        options: the values of `OPTIONS`.
+        options: the values of `OPTIONS`, and those of single layers.
+        layers: the layer of each weight in the order of `names`, counted from 1.
 
     Raises:
         ValueError: an option that the method does not have, or out of its range.
@@ -43,10 +44,16 @@ class MaskGenerator(Specialisation):
         seed: int,
         device: torch.device,
         options: Mapping[str, float] | None = None,
+        layers: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.options = complete_options(self.name, self.OPTIONS, options or {})
         self.names = tuple(shapes)
+        # Where nothing is said all weights are of one layer, and have the common options.
+        self.layers = tuple(layers) if layers else (1,) * len(shapes)
+        for name, option in self.OPTIONS.items():
+            if option.by_layer:
+                for_layers(name, self.options, self.layers)  # refuses a layer that is not masked
         random = torch.Generator().manual_seed(seed)
         self.scores = nn.ParameterList(
             (torch.randn(shape, generator=random) * deviation + mean).to(device)
@@ -56,31 +63,35 @@ class MaskGenerator(Specialisation):
     def masked(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """W * M for each weight by name, M as a training step has it."""
         return {
-            name: self._masked(weights[name], scores)
-            for name, scores in zip(self.names, self.scores, strict=True)
+            name: self._masked(weights[name], scores, layer)
+            for name, scores, layer in self._parts()
         }
 
     def settled(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """W * M for each weight by name, M as `keep` gives it."""
         return {
-            name: weights[name] * self._kept(scores.detach())
-            for name, scores in zip(self.names, self.scores, strict=True)
+            name: weights[name] * self._kept(scores.detach(), layer)
+            for name, scores, layer in self._parts()
         }
 
     def keep(self) -> dict[str, NDArray[np.bool_]]:
         """The binary masks, (out, in) each, True where the weight is kept."""
         return {
-            name: self._kept(scores.detach()).cpu().numpy()
-            for name, scores in zip(self.names, self.scores, strict=True)
+            name: self._kept(scores.detach(), layer).cpu().numpy()
+            for name, scores, layer in self._parts()
         }
 
     @abstractmethod
-    def _masked(self, weight: Tensor, scores: Tensor) -> Tensor:
-        """One weight under its mask, differentiable in the scores."""
+    def _masked(self, weight: Tensor, scores: Tensor, layer: int) -> Tensor:
+        """One weight of a layer under its mask, differentiable in the scores."""
 
-    def _kept(self, scores: Tensor) -> Tensor:
+    def _kept(self, scores: Tensor, layer: int) -> Tensor:
         """Bool, True where sigmoid(g) >= 0.5, which is g >= 0."""
         return scores >= 0
+
+    def _parts(self) -> Iterator[tuple[str, Tensor, int]]:
+        """Name, scores and layer of each weight."""
+        return zip(self.names, self.scores, self.layers, strict=True)
 
 
 class StraightThrough(torch.autograd.Function):

@@ -1,6 +1,6 @@
 """Stochastic masks: each weight is kept with a probability that is learned."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -31,9 +31,16 @@ class StochasticGenerator(MaskGenerator):
         seed: int,
         device: torch.device,
         options: Mapping[str, float] | None = None,
+        layers: Sequence[int] | None = None,
     ) -> None:
         super().__init__(
-            shapes, mean=mean, deviation=deviation, seed=seed, device=device, options=options
+            shapes,
+            mean=mean,
+            deviation=deviation,
+            seed=seed,
+            device=device,
+            options=options,
+            layers=layers,
         )
         # Of its own, so that the draws depend on the seed and the step alone; and of another seed
         # than the scores', or the first draws would go with them.
@@ -59,11 +66,12 @@ class StochasticGenerator(MaskGenerator):
             seed=_NOISE_SEED ^ self._noise.initial_seed(),
             device=self.scores[0].device,
             options=self.options,
+            layers=self.layers,
         )
         twin.load_state_dict(self.state_dict())
         return twin
 
-    def _masked(self, weight: Tensor, scores: Tensor) -> Tensor:
+    def _masked(self, weight: Tensor, scores: Tensor, layer: int) -> Tensor:
         return weight * self._relaxed(scores)
 
     def _relaxed(self, scores: Tensor) -> Tensor:
