@@ -161,6 +161,9 @@ TrainBase = Annotated[
 OnlyRelations = Annotated[
     list[str] | None, typer.Option(help="This relation only; may be repeated.")
 ]
+ObjectTokens = Annotated[
+    int, typer.Option(min=1, max=32, metavar="N", help="Tokens that an object may have.")
+]
 OutFolder = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")]
 
 
@@ -216,6 +219,7 @@ def train(
     remember_weight: Annotated[
         float | None, typer.Option(help="Of that text, beside the facts (default 0.3).")
     ] = None,
+    object_tokens: ObjectTokens = 1,
     seed: Seed = 0,
     name: Annotated[str | None, typer.Option(help="Name of the pack (default: --out's).")] = None,
     threads: ThreadCount = None,
@@ -263,6 +267,7 @@ def train(
         together=together,
         random_weights=random_weights,
         remember=remember,
+        object_tokens=object_tokens,
         learning_curve=learning_curve,
     )
 
@@ -276,6 +281,7 @@ def check(
     relation: OnlyRelations = None,
     format: DataFormat = "auto",
     seed: Annotated[int, typer.Option(help="Of the split, as in training.")] = 0,
+    object_tokens: ObjectTokens = 1,
     examples: Annotated[int, typer.Option(min=0, help="Shown of each finding.")] = 5,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report there, all examples.")
@@ -292,6 +298,7 @@ def check(
         format=format,  # type: ignore[arg-type]  # the reader refuses what it does not know
         seed=seed,
         out=out,
+        object_tokens=object_tokens,
         examples=examples,
     )
     if not sound:

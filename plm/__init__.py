@@ -52,7 +52,7 @@ from plm.loading import embedded_bases, load_base
 from plm.mask_cache import CacheStats, MaskCache
 from plm.masked import MaskedLayers, masked_layers, materialise
 from plm.objects import answer_token_ids, object_text, object_token_id, tokenise_objects
-from plm.packing import PackedRows, pack_rows, token_layout
+from plm.packing import PackedRows, pack_rows, span_slots, token_layout
 from plm.pair import EncodedText, check_text, encode_texts
 from plm.plausibility import Scored, ScoringPlan, plan_scores
 from plm.probe import Probe, Reading, TokenScores, TopTokens
@@ -142,6 +142,7 @@ __all__ = [
     "read_in_passes",
     "run_layers",
     "score_choices",
+    "span_slots",
     "token_layout",
     "tokenise_objects",
     "top_tokens",

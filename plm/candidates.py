@@ -83,7 +83,7 @@ def candidate_probes(
             f"reads at most {base.max_length}",
         )
     return tuple(
-        Probe(prompt.widened(len(group.tokens)), mask, TokenScores(group.tokens))
+        Probe(prompt.widened(len(group.tokens)).row, mask, TokenScores(group.tokens))
         for group in candidates.groups
     )
 

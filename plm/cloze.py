@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -92,24 +92,28 @@ class EncodedPrompt:
     Attributes:
         text: the prompt, with the mask token where the object stands.
         input_ids: its tokens, special ones included.
-        mask_position: index of the mask token in `input_ids`.
+        mask_position: index of the (first) mask token in `input_ids`.
+        masks: how many mask tokens stand there, one for each token of the object.
     """
 
     text: str
     input_ids: tuple[int, ...]
     mask_position: int
+    masks: int = 1
 
     @property
     def row(self) -> EncodedRow:
-        """What the engine reads: the model is asked at the mask token."""
-        return EncodedRow(self.input_ids, (self.mask_position,))
+        """What the engine reads: the model is asked at the mask tokens."""
+        return EncodedRow(
+            self.input_ids, tuple(range(self.mask_position, self.mask_position + self.masks))
+        )
 
-    def widened(self, count: int) -> EncodedRow:
-        """The row that asks for an object of `count` tokens: the mask token that many times."""
+    def widened(self, count: int) -> "EncodedPrompt":
+        """The prompt that asks for an object of `count` tokens."""
         position = self.mask_position
         masks = self.input_ids[position : position + 1] * count
-        ids = (*self.input_ids[:position], *masks, *self.input_ids[position + 1 :])
-        return EncodedRow(ids, tuple(range(position, position + count)))
+        ids = (*self.input_ids[:position], *masks, *self.input_ids[position + self.masks :])
+        return replace(self, input_ids=ids, masks=count)
 
     def with_object(self, text: str, mask_token: str) -> str:
         """The prompt with a text in place of the mask token."""
@@ -124,7 +128,7 @@ class EncodedBatch:
     Attributes:
         input_ids: (B, T).
         attention_mask: (B, T), 1 for tokens and 0 for padding.
-        mask_positions: (B,).
+        mask_positions: (B,), of the first mask token.
     """
 
     input_ids: Tensor

@@ -83,6 +83,21 @@ def token_layout(base: BaseModel, lengths: Sequence[int]) -> Layout:
     )
 
 
+def span_slots(
+    base: BaseModel, lengths: Sequence[int], firsts: Sequence[int], counts: Sequence[int]
+) -> Slots:
+    """The slots of sentences of these lengths, `counts` of them in a row from `firsts` on."""
+    taken = _taken(counts)
+    within = np.where(taken, np.arange(taken.shape[1]), 0)
+    positions = np.array(firsts)[:, None] + within
+    starts = np.array([0, *accumulate(lengths)][:-1])
+    return Slots(
+        torch.from_numpy((starts[:, None] + positions)[taken]).to(base.device),
+        torch.from_numpy(positions).to(base.device),
+        _places(base, taken),
+    )
+
+
 def _slots(base: BaseModel, rows: Sequence[EncodedRow], lengths: Sequence[int]) -> Slots:
     counts = [len(row.slots) for row in rows]
     starts = np.array([0, *accumulate(lengths)][:-1])

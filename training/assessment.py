@@ -5,7 +5,7 @@ sparsity and at the paper's 50 %, and the frequency of objects in the training f
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from training.evaluation import (
     rank_targets,
     stacked,
 )
-from training.learning import LowerStates, layers_under, prompts_of, ranks_of
+from training.learning import MOST_TOKENS, layers_under, object_tokens, questions_of
 
 UNMASKED = "unmasked"
 MASKED = "masked"
@@ -41,12 +41,22 @@ _Keep = Mapping[str, NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Assessed:
-    """What is assessed: facts to answer, facts the prior counts, the wording, the masks."""
+    """What is assessed.
+
+    Attributes:
+        test: the facts to answer.
+        train: the facts that the prior counts.
+        templates: wordings by relation.
+        masks: by relation.
+        objects: what the objects of a relation are ranked among, where that is not the whole
+            vocabulary, see `training.learning.objects_to_rank`.
+    """
 
     test: Sequence[Triple]
     train: Sequence[Triple]
     templates: Mapping[str, RelationTemplates]
     masks: Mapping[str, RelationMask]
+    objects: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def assess(
@@ -57,7 +67,7 @@ def assess(
     seed: int = 0,
     report: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
-    """Rank every test fact's object over the whole vocabulary under every system.
+    """Rank every test fact's object over the whole vocabulary, or given ones, under every system.
 
     Mismatched masks: each relation under the mask of every other, a fact counting with the mean
     over them; with more than 16 relations under those of 15 others, evenly spaced in their order.
@@ -114,25 +124,38 @@ def _ranker(base: BaseModel, what: Assessed, relation: str) -> Callable[[_Keep],
     mask = what.masks[relation]
     layers = mask.metadata.layers
     check_fits(mask, base.digest, base.shapes(*layers))
-    prompts = prompts_of(base, _of(what.test, relation), [what.templates[relation].evaluation])
-    states = LowerStates(base, prompts.encoded, layers[0])
-    return lambda keep: ranks_of(base, states, prompts.targets, layers_under(base, layers, keep))
+    questions = questions_of(
+        base,
+        _of(what.test, relation),
+        what.templates[relation].evaluation,
+        layers[0],
+        what.objects.get(relation),
+    )
+    return lambda keep: questions.ranks(layers_under(base, layers, keep))
 
 
 def _prior_results(
     base: BaseModel, what: Assessed, relations: Sequence[str]
-) -> list[RelationResult]:
-    def token_id_of(word: str) -> int:
-        return object_token_id(base, word)
-
-    prior = FrequencyPrior.fit(what.train, token_id_of=token_id_of, vocabulary_size=base.vocab_size)
-    results = []
+) -> Iterator[RelationResult]:
     for relation in relations:
-        facts = _of(what.test, relation)
-        targets = torch.tensor([token_id_of(fact.object) for fact in facts])
+        train, facts = _of(what.train, relation), _of(what.test, relation)
+        if not train:
+            raise DataError(f"there are no training facts of {relation} for the prior to count")
+        place_of, count = _places(base, what.objects.get(relation))
+        prior = FrequencyPrior.fit(train, token_id_of=place_of, vocabulary_size=count)
+        targets = torch.tensor([place_of(fact.object) for fact in facts])
         ranks = rank_targets(prior.scores(relation, rows=len(facts)), targets)
-        results.append(RelationResult(relation, PRIOR, facts, ranks))
-    return results
+        yield RelationResult(relation, PRIOR, facts, ranks)
+
+
+def _places(base: BaseModel, objects: Sequence[str] | None) -> tuple[Callable[[str], int], int]:
+    """Where an object stands among those that are ranked, and how many these are."""
+    if objects is None:
+        return lambda word: object_token_id(base, word), base.vocab_size
+    places: dict[tuple[int, ...], int] = {}
+    for ids in object_tokens(base, objects, most=MOST_TOKENS):
+        places.setdefault(ids, len(places))
+    return lambda word: places[object_tokens(base, [word], most=MOST_TOKENS)[0]], len(places)
 
 
 def _of(facts: Sequence[Triple], relation: str) -> tuple[Triple, ...]:

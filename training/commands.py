@@ -47,7 +47,7 @@ from training.evaluation import (
     verdicts,
 )
 from training.facts import read_facts, read_files, usable_facts
-from training.learning import LearnConfig
+from training.learning import LearnConfig, objects_to_rank
 from training.learning import preset as preset_of
 from training.learning_curve import LearningCurve, curves_markdown
 from training.remember import read_remembered
@@ -95,6 +95,7 @@ def train_command(
     together: int = 1,
     random_weights: int | None = None,
     remember: Path | None = None,
+    object_tokens: int = 1,
     learning_curve: bool = False,
 ) -> None:
     """Learn masks from files of triples, then write the report on the test facts.
@@ -103,8 +104,9 @@ def train_command(
     `options`: `NAME=NUMBER` each, settings of the method alone. `together`: relations that are
     learned side by side. `random_weights`: seed of a base that knows nothing, in place of `base`'s
     own weights. `remember`: text on which masks are to leave the answers as they are.
-    `learning_curve`: learn from a quarter and a half of the facts too, and report how
-    the masks grow better with them.
+    `object_tokens`: how many tokens an object may have; a relation that has objects of several is
+    ranked among its own objects. `learning_curve`: learn from a quarter and a half of the facts
+    too, and report how the masks grow better with them.
 
     Raises:
         DataError, BaseModelError, RunError: see `training.run`.
@@ -119,21 +121,23 @@ def train_command(
     wordings, proposals = complete_templates(
         model, files.triples, wordings, seed=seed, kept=out / TEMPLATES
     )
-    facts = usable_facts(model, files, wordings)
+    facts = usable_facts(model, files, wordings, most=object_tokens)
     show_facts(facts, out)
-    show_advice(findings_of(model, files, facts, seed=seed))
+    show_advice(findings_of(model, files, facts, seed=seed, most=object_tokens))
     show_proposals(proposals, out / TEMPLATES)
     more = None
     if further:
         chosen = sorted({fact.relation for fact in facts.triples})
-        more = read_facts(model, further, wordings, relations=chosen, phrases=True)
+        more = read_facts(
+            model, further, wordings, relations=chosen, phrases=True, most=object_tokens
+        )
         show_facts(more, out, "further-")
     text = None
     if remember is not None:
         with console.status("reading the text to remember"):
             text = read_remembered(model, remember, seed=seed)
     pack_name = name or out.resolve().name
-    plan = Plan(facts, more, wordings, config, seed, pack_name, together, text)
+    plan = Plan(facts, more, wordings, config, seed, pack_name, together, text, object_tokens)
     with learning_bar("learning") as (progress, task):
 
         def tell(event: Event) -> None:
@@ -191,22 +195,22 @@ def calibrate_command(
     _use_threads(threads)
     opened = MaskPack.open(pack)
     chosen = sorted(set(relations)) or list(opened.relations)
-    wordings = _pack_wordings({relation: opened.load(relation) for relation in chosen})
+    masks = {relation: opened.load(relation) for relation in chosen}
+    wordings, most = _pack_wordings(masks), _object_tokens(masks)
     model = load_base(base or opened.base_model)
     if split is not None:
         parts = load_split(split)
     else:
-        facts = read_facts(model, data, wordings, format=format, relations=chosen)
+        facts = read_facts(model, data, wordings, format=format, relations=chosen, most=most)
         show_facts(facts, None)
         parts = split_by_fact(facts.triples, seed=seed)
-    more = _further_facts(model, further, wordings, chosen)
+    more = _further_facts(model, further, wordings, chosen, most)
 
     def tell(relation: str, fit: Fit) -> None:
         console.print(f"{relation}: {fit_line(fit)}", markup=False)
 
     calibrated = calibrate_pack(model, pack, parts, more, relations=chosen, tell=tell)
-    masks = [calibrated.load(relation) for relation in chosen]
-    count = sum(mask.metadata.calibration is not None for mask in masks)
+    count = sum(calibrated.load(name).metadata.calibration is not None for name in chosen)
     console.print(f"{count} of {len(chosen)} masks in {pack} are calibrated")
 
 
@@ -242,22 +246,26 @@ def evaluate_command(
     model = load_base(base or opened.base_model)
     masks = opened.load_all()
     wordings = _pack_wordings(masks) | (load_templates(templates) if templates else {})
+    most = _object_tokens(masks)
     if split is not None:
         parts = load_split(split)
         digest = parts.digest
     else:
-        facts = read_facts(model, data, wordings, format=format)
+        facts = read_facts(model, data, wordings, format=format, most=most)
         show_facts(facts, None)
-        known = read_facts(model, prior_data, wordings, format=format).triples if prior_data else ()
+        known: tuple[Triple, ...] = ()
+        if prior_data:
+            known = read_facts(model, prior_data, wordings, format=format, most=most).triples
         digest, parts = facts.digest, Split(known, (), facts.triples)
     provenance = collect_provenance(
         seed=seed, data_digest=digest, split_digest=parts.digest, base_digest=model.digest
     )
-    what = Assessed(parts.test, parts.train, wordings, masks)
+    objects = objects_to_rank(model, (*parts.train, *parts.validation, *parts.test))
+    what = Assessed(parts.test, parts.train, wordings, masks, objects)
     with console.status("assessing") as status:
         evaluation = assess(model, what, provenance, seed=seed, report=status.update)
         if split is not None:
-            more = _further_facts(model, further, wordings, sorted(masks))
+            more = _further_facts(model, further, wordings, sorted(masks), most)
             calibration = measure_masks(model, masks, parts, more, tell=console.print)
             evaluation = replace(evaluation, calibration=calibration)
     _show_evaluation(evaluation, out)
@@ -300,14 +308,15 @@ def baselines_command(
     chosen = [name for name in BASELINES if not only or name.casefold().startswith(tuple(only))]
     if not chosen:
         raise DataError(f"no baseline begins so; there are {', '.join(BASELINES)}")
-    wordings = _pack_wordings(masks)
+    wordings, most = _pack_wordings(masks), _object_tokens(masks)
     model = load_base(base or opened.base_model)
     if split is not None:
         parts = load_split(split)
     else:
-        facts = read_facts(model, data, wordings, format=format, relations=sorted(masks))
+        names = sorted(masks)
+        facts = read_facts(model, data, wordings, format=format, relations=names, most=most)
         parts = split_by_fact(facts.triples, seed=seed)
-    more = _further_facts(model, further, wordings, sorted(masks))
+    more = _further_facts(model, further, wordings, sorted(masks), most)
     check_learned_from(masks, parts, more)
     setting = Setting(
         parts,
@@ -316,6 +325,7 @@ def baselines_command(
         masks,
         _learn_config("near-identity", {"epochs": epochs}, ()),
         seed,
+        objects_to_rank(model, (*parts.train, *parts.validation, *parts.test)),
     )
     provenance = collect_provenance(
         seed=seed, data_digest=parts.digest, split_digest=parts.digest, base_digest=model.digest
@@ -439,10 +449,18 @@ def _further_facts(
     paths: Sequence[Path],
     wordings: Mapping[str, RelationTemplates],
     relations: Sequence[str],
+    most: int,
 ) -> tuple[Triple, ...]:
     if not paths:
         return ()
-    return read_facts(base, paths, wordings, relations=relations, phrases=True).triples
+    found = read_facts(base, paths, wordings, relations=relations, phrases=True, most=most)
+    return found.triples
+
+
+def _object_tokens(masks: Mapping[str, RelationMask]) -> int:
+    """How many tokens the objects could have that the masks were learned for."""
+    told = [mask.metadata.settings.get("object_tokens", 1) for mask in masks.values()]
+    return max((most for most in told if isinstance(most, int)), default=1)
 
 
 def _pack_wordings(masks: Mapping[str, RelationMask]) -> dict[str, RelationTemplates]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plm import BaseModel, PromptError, Template, encode_prompt, object_token_id
+from plm import BaseModel, EncodedPrompt, PromptError, Template, encode_prompt
 from training.data import (
     BadLine,
     DataError,
@@ -15,12 +15,13 @@ from training.data import (
     Triple,
     TripleFile,
     Usable,
-    keep_single_token,
+    keep_sayable,
     read_triples,
     select_templates,
 )
 from training.data.source import digest_of
 from training.data.triples import fold_whitespace
+from training.learning import object_tokens
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,18 @@ def read_facts(
     format: Format = "auto",
     relations: Sequence[str] = (),
     phrases: bool = False,
+    most: int = 1,
 ) -> Facts:
     """Read files of triples and keep the facts that `base` can be asked with `templates`.
 
-    `relations` and `phrases` as in `read_files`.
+    `relations` and `phrases` as in `read_files`, `most` as in `usable_facts`.
 
     Raises:
         DataError: a file cannot be read, a relation has no templates or is in no file, or no fact
             is usable; the text says what would be right.
     """
     files = read_files(paths, format=format, relations=relations, phrases=phrases)
-    return usable_facts(base, files, templates)
+    return usable_facts(base, files, templates, most=most)
 
 
 def read_files(
@@ -119,15 +121,21 @@ def read_files(
 
 
 def usable_facts(
-    base: BaseModel, files: FactFiles, templates: Mapping[str, RelationTemplates]
+    base: BaseModel,
+    files: FactFiles,
+    templates: Mapping[str, RelationTemplates],
+    *,
+    most: int = 1,
 ) -> Facts:
     """Keep the facts of the files that `base` can be asked with `templates`.
+
+    `most` is how many tokens an object may have.
 
     Raises:
         DataError: a relation has no templates, or no fact is usable.
     """
     chosen = select_templates(templates, (triple.relation for triple in files.triples))
-    usable = askable(base, files.triples, chosen)
+    usable = askable(base, files.triples, chosen, most=most)
     return Facts(
         name=files.name,
         digest=files.digest,
@@ -139,21 +147,26 @@ def usable_facts(
 
 
 def askable(
-    base: BaseModel, triples: Iterable[Triple], templates: Mapping[str, RelationTemplates]
+    base: BaseModel,
+    triples: Iterable[Triple],
+    templates: Mapping[str, RelationTemplates],
+    *,
+    most: int = 1,
 ) -> Usable:
-    """Keep the facts whose object is one token and whose prompts the base can read.
+    """Keep the facts whose object is at most `most` tokens and whose prompts the base can read.
 
     Raises:
         DataError: facts were given and none of them is usable.
     """
-    single, rejected = keep_single_token(triples, lambda word: object_token_id(base, word))
+    sayable, rejected = keep_sayable(triples, lambda word: object_tokens(base, [word], most=most))
     kept: list[Triple] = []
     unreadable: list[Rejected] = []
-    for triple in single:
+    for triple in sayable:
         wordings = templates[triple.relation]
         try:
             for text in (wordings.evaluation, *wordings.training):
-                encode_prompt(base, Template.parse(text), triple.subject)
+                prompt = encode_prompt(base, Template.parse(text), triple.subject)
+                _check_length(base, prompt, most)
         except PromptError as error:
             unreadable.append(Rejected(triple, str(error)))
         else:
@@ -161,6 +174,20 @@ def askable(
     if unreadable and not kept:
         raise DataError(f"no fact can be asked: {unreadable[0].reason}")
     return Usable(tuple(kept), (*rejected, *unreadable))
+
+
+def _check_length(base: BaseModel, prompt: EncodedPrompt, most: int) -> None:
+    """There must be room for every object that the subject is ranked with, not for its own alone.
+
+    Raises:
+        PromptError: there is none.
+    """
+    if len(prompt.input_ids) - 1 + most > base.max_length:
+        raise PromptError(
+            "subject",
+            f"with an object of {most} tokens the prompt {prompt.text!r:.160} is longer than the "
+            f"{base.max_length} tokens that {base.name} reads",
+        )
 
 
 def add_to_train(split: Split, further: Iterable[Triple]) -> Split:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,9 @@ from training.evaluation.verdict import LEAST_FACTS
 from training.learning import (
     LearnConfig,
     LearnProgress,
-    LowerStates,
     layers_under,
     learn_masks,
-    prompts_of,
-    ranks_of,
+    questions_of,
 )
 from training.progress import Workload
 
@@ -76,13 +74,17 @@ class LearningCurve:
 
 @dataclass(frozen=True)
 class CurveSetting:
-    """What the curves are of: the run's split, its masks, templates, settings and seed."""
+    """What the curves are of: the run's split, its masks, templates, settings and seed.
+
+    `objects` are what a relation's objects are ranked among, where not the whole vocabulary.
+    """
 
     split: Split
     masks: Mapping[str, RelationMask]
     templates: Mapping[str, RelationTemplates]
     config: LearnConfig
     seed: int
+    objects: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def learning_curves(
@@ -190,35 +192,28 @@ def _curve(
         train = tuple(part.train[index] for index in sorted(order[:size].tolist()))
         smaller = Split(train, part.validation, ())
         (learned,) = learn_masks(
-            base, [(smaller, templates)], setting.config, seed=setting.seed, report=report
+            base,
+            [(smaller, templates)],
+            setting.config,
+            seed=setting.seed,
+            objects=setting.objects,
+            report=report,
         )
         keeps.append(learned.keep)
     if len(sizes) == len(SHARES):
         sizes.append(len(order))
         keeps.append({name: mask.keep(name) for name in mask.shapes})
-    values = _reciprocal_ranks(base, part, templates, mask.metadata.layers, keeps)
+    layers = mask.metadata.layers
+    questions = questions_of(
+        base, part.validation, templates.evaluation, layers[0], setting.objects.get(relation)
+    )
+    values = [reciprocal_rank(questions.ranks(layers_under(base, layers, keep))) for keep in keeps]
     points = tuple(
         CurvePoint(size, mean_interval([of_share], seed=_BOOTSTRAP_SEED))
         for size, of_share in zip(sizes, values, strict=True)
     )
     gain = paired_interval([values[-1]], [values[-2]], seed=_BOOTSTRAP_SEED)
     return LearningCurve(relation, points, gain, len(part.validation))
-
-
-def _reciprocal_ranks(
-    base: BaseModel,
-    part: Split,
-    templates: RelationTemplates,
-    layers: tuple[int, int],
-    keeps: Sequence[_Keep],
-) -> list[NDArray[np.float64]]:
-    """(N,) reciprocal ranks of the validation facts under each mask."""
-    prompts = prompts_of(base, part.validation, [templates.evaluation])
-    states = LowerStates(base, prompts.encoded, layers[0])
-    return [
-        reciprocal_rank(ranks_of(base, states, prompts.targets, layers_under(base, layers, keep)))
-        for keep in keeps
-    ]
 
 
 def _save(curves: Sequence[LearningCurve], path: Path) -> None:

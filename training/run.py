@@ -29,6 +29,7 @@ from training.learning import (
     Reminders,
     layer_range,
     learn_masks,
+    objects_to_rank,
 )
 from training.learning_curve import (
     CurveSetting,
@@ -70,6 +71,7 @@ class Plan:
         together: relations that are learned side by side.
         remember: text on which masks are to leave the answers as they are, for a config that gives
             it a weight; None for none.
+        object_tokens: how many tokens an object may have.
     """
 
     facts: Facts
@@ -80,6 +82,11 @@ class Plan:
     pack_name: str
     together: int = 1
     remember: Remembered | None = None
+    object_tokens: int = 1
+
+    def objects(self, base: BaseModel) -> dict[str, tuple[str, ...]]:
+        """What the objects of a relation are ranked among, where that is not all tokens."""
+        return objects_to_rank(base, self.facts.triples)
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,7 @@ def train(
     if plan.remember is not None:
         first_layer, _ = layer_range(base, plan.config)
         reminders = Reminders(base, plan.remember.prompts, first_layer)
+    objects = plan.objects(base)
     learned_parts = 0
     for group in groups:
 
@@ -150,6 +158,7 @@ def train(
             base,
             plan,
             group,
+            objects=objects,
             reminders=reminders,
             checkpoint=checkpoint,
             first=learned_parts,
@@ -205,6 +214,7 @@ def evaluate_run(
         train=split.train,
         templates=plan.templates,
         masks=pack.load_all(),
+        objects=plan.objects(base),
     )
     further = () if plan.further is None else plan.further.triples
     evaluation = replace(
@@ -239,6 +249,7 @@ def curves_of_run(
         templates=plan.templates,
         config=plan.config,
         seed=plan.seed,
+        objects=plan.objects(base),
     )
     return learning_curves(base, setting, out / CURVES, tell=tell)
 
@@ -258,6 +269,7 @@ def _learn(
     plan: Plan,
     group: Sequence[Sequence[Split]],
     *,
+    objects: Mapping[str, Sequence[str]],
     reminders: Reminders | None,
     checkpoint: Checkpoint,
     first: int,
@@ -277,6 +289,7 @@ def _learn(
             [(part, plan.templates[name]) for part, name in zip(flat, names, strict=True)],
             plan.config,
             seed=plan.seed,
+            objects=objects,
             reminders=reminders,
             checkpoint=checkpoint,
             report=lambda number, progress: report(first + number, names[number], progress),
@@ -312,6 +325,7 @@ def _check_settings(path: Path, base: BaseModel, plan: Plan) -> None:
         "further": None if plan.further is None else plan.further.digest,
         "templates": hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest(),
         "config": asdict(plan.config),
+        "object_tokens": plan.object_tokens,
         "remember": None if plan.remember is None else plan.remember.digest,
         "seed": plan.seed,
         "pack": plan.pack_name,
@@ -357,6 +371,12 @@ def _mask_of(
         seed=plan.seed,
         validation=learned.validation,
         tool_version=version("relata"),
-        settings={**config, **options, "step": learned.step, "steps": learned.steps},
+        settings={
+            **config,
+            **options,
+            "object_tokens": plan.object_tokens,
+            "step": learned.step,
+            "steps": learned.steps,
+        },
         facts={name: len(facts) for name, facts in part.parts()},
     )

@@ -127,7 +127,10 @@ def test_a_method_and_its_options_are_kept_in_the_mask(own: Path, base_folder: P
     assert mask.metadata.method == "top-k"
     assert mask.metadata.settings["sparsity"] == 0.25
     assert mask.sparsity == pytest.approx(0.25, abs=0.001)
-    for option, told in (("sparsity", "NAME=NUMBER"), ("price=1", "it has sparsity, ramp")):
+    for option, told in (
+        ("sparsity", "NAME=NUMBER"),
+        ("price=1", "it has sparsity (or sparsity.LAYER), ramp"),
+    ):
         refused = run("train", *data, "--out", own / "no", *settings, "--option", option)
         assert refused.exit_code != 0
         assert told in str(refused.exception) + refused.output

@@ -4,7 +4,7 @@ import pytest
 
 from training.data.errors import DataError
 from training.data.triples import Triple
-from training.data.usable import keep_single_token
+from training.data.usable import keep_sayable
 
 VOCABULARY = {"flax": 7, "fly": 0}
 
@@ -25,7 +25,7 @@ def test_kept_and_rejected_in_order() -> None:
         Triple("bird", "CapableOf", "chirping"),
         Triple("bird", "CapableOf", "fly"),
     ]
-    usable, rejected = keep_single_token(facts, token_id_of)
+    usable, rejected = keep_sayable(facts, token_id_of)
     assert usable == (facts[0], facts[2])
     assert [item.triple for item in rejected] == [facts[1]]
     assert rejected[0].reason == "'chirping' is 2 tokens: c ##hirping"
@@ -38,14 +38,14 @@ def test_each_object_is_looked_up_once() -> None:
         asked.append(word)
         return 1
 
-    keep_single_token([Triple(str(i), "CapableOf", "fly") for i in range(5)], remember)
+    keep_sayable([Triple(str(i), "CapableOf", "fly") for i in range(5)], remember)
     assert asked == ["fly"]
 
 
 def test_nothing_left_is_refused_and_nothing_given_is_not() -> None:
-    with pytest.raises(DataError, match=r"no object of 1 facts is a single token.*##hirping"):
-        keep_single_token([Triple("bird", "CapableOf", "chirping")], token_id_of)
-    assert keep_single_token([], token_id_of) == ((), ())
+    with pytest.raises(DataError, match=r"none of the objects of 1 facts .*##hirping"):
+        keep_sayable([Triple("bird", "CapableOf", "chirping")], token_id_of)
+    assert keep_sayable([], token_id_of) == ((), ())
 
 
 def test_other_errors_are_not_taken_for_reasons() -> None:
@@ -53,4 +53,4 @@ def test_other_errors_are_not_taken_for_reasons() -> None:
         raise RuntimeError(word)
 
     with pytest.raises(RuntimeError):
-        keep_single_token([Triple("bird", "CapableOf", "fly")], broken)
+        keep_sayable([Triple("bird", "CapableOf", "fly")], broken)

@@ -9,7 +9,7 @@ from plm import BaseModel
 from training.advice import findings
 from training.advice.findings import Finding
 from training.advice.ranking import RankedTemplate, rank_templates
-from training.advice.templates import proposals_for, single_token_facts, training_facts
+from training.advice.templates import proposals_for, training_facts
 from training.advice.vocabulary import objects_outside
 from training.data import DataError, RelationTemplates, Split, Triple, split_by_fact
 from training.data.triples import FactKey
@@ -77,14 +77,16 @@ def check_facts(
     templates: Mapping[str, RelationTemplates],
     *,
     seed: int = 0,
+    most: int = 1,
 ) -> Check:
     """Look at facts as `relata train` would see them, with the split of `seed`.
 
-    Relations that `templates` lacks get proposed ones.
+    `most` is how many tokens an object may have. Relations that `templates` lacks get proposed
+    ones.
     """
     proposals = proposals_for(base, files.triples, templates, seed=seed)
     known = {**templates, **{name: found.templates for name, found in proposals.items()}}
-    facts = _usable(base, files, known)
+    facts = _usable(base, files, known, most)
     by_relation = _by_relation(files, facts)
     splits = _splits(by_relation, seed)
     summaries = tuple(
@@ -105,25 +107,25 @@ def check_facts(
         base=base.name,
         relations=summaries,
         templates={name: known[name] for name, usable in by_relation.items() if usable},
-        findings=findings_of(base, files, facts, seed=seed),
+        findings=findings_of(base, files, facts, seed=seed, most=most),
     )
 
 
 def findings_of(
-    base: BaseModel, files: FactFiles, facts: Facts, *, seed: int = 0
+    base: BaseModel, files: FactFiles, facts: Facts, *, seed: int = 0, most: int = 1
 ) -> tuple[Finding, ...]:
     """What is worth knowing about the facts of `files`, of which `facts` are usable.
 
-    Problems first. The split is that of `seed`.
+    Problems first. The split is that of `seed`; `most` is how many tokens an object may have.
     """
     by_relation = _by_relation(files, facts)
     splits = _splits(by_relation, seed)
-    outside = objects_outside(base, files.triples)
+    outside = objects_outside(base, files.triples, most=most)
     spelt_outside = {item.object for item in outside}
     found = [
         findings.unfit_relations(unfit_names(by_relation)),
         findings.bad_lines(files.bad_lines),
-        findings.outside_vocabulary(outside),
+        findings.outside_vocabulary(outside, most),
         findings.unreadable_prompts(
             [item for item in facts.rejected if item.triple.object not in spelt_outside]
         ),
@@ -167,11 +169,13 @@ def _splits(by_relation: Mapping[str, Sequence[Triple]], seed: int) -> dict[str,
     }
 
 
-def _usable(base: BaseModel, files: FactFiles, templates: Mapping[str, RelationTemplates]) -> Facts:
+def _usable(
+    base: BaseModel, files: FactFiles, templates: Mapping[str, RelationTemplates], most: int
+) -> Facts:
     """As `usable_facts`; where nothing is usable, that is what is found, and no error."""
     with_templates = [triple for triple in files.triples if triple.relation in templates]
     nothing = Facts(files.name, files.digest, (), (), files.bad_lines, files.summaries)
-    if not any(single_token_facts(base, with_templates).values()):
+    if not with_templates:
         return nothing
     known = FactFiles(
         files.name,
@@ -182,7 +186,7 @@ def _usable(base: BaseModel, files: FactFiles, templates: Mapping[str, RelationT
         files.summaries,
     )
     try:
-        return usable_facts(base, known, templates)
+        return usable_facts(base, known, templates, most=most)
     except DataError:
         return nothing
 

@@ -24,16 +24,18 @@ def check_command(
     format: Format = "auto",
     seed: int = 0,
     out: Path | None = None,
+    object_tokens: int = 1,
     examples: int = 5,
 ) -> bool:
     """Say what is wrong with files of triples, and what would be right; whether nothing is.
 
-    With `out` the report is written there too, with every example.
+    `object_tokens` is how many tokens an object may have, as in training. With `out` the report is
+    written there too, with every example.
 
     Raises:
         DataError, BaseModelError: the files, the templates or the base cannot be read.
     """
-    found = _checked(data, base, templates, relations, format=format, seed=seed)
+    found = _checked(data, base, templates, relations, format=format, seed=seed, most=object_tokens)
     console.print(Markdown(check_markdown(found, examples=examples)))
     if out is not None:
         longest = max((len(finding.examples) for finding in found.findings), default=0)
@@ -87,12 +89,13 @@ def _checked(
     *,
     format: Format,
     seed: int,
+    most: int = 1,
 ) -> Check:
     wordings = load_templates() | (load_templates(templates) if templates else {})
     files = read_files(data, format=format, relations=relations)
     model = load_base(base)
     with console.status("asking the unmasked model"):
-        return check_facts(model, files, wordings, seed=seed)
+        return check_facts(model, files, wordings, seed=seed, most=most)
 
 
 def _write(path: Path, text: str) -> None:

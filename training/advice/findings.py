@@ -41,16 +41,17 @@ def bad_lines(lines: Sequence[BadLine]) -> Finding | None:
     )
 
 
-def outside_vocabulary(objects: Sequence[OutsideObject]) -> Finding | None:
-    """Objects that are not one token of the base."""
+def outside_vocabulary(objects: Sequence[OutsideObject], most: int) -> Finding | None:
+    """Objects that are not one token of the base, or more than `most`."""
+    what = "one token" if most == 1 else f"at most {most} tokens"
     facts = sum(item.facts for item in objects)
     return _finding(
-        "{} that " + ("is" if len(objects) == 1 else "are") + " not one token of the base",
+        "{} that " + ("is" if len(objects) == 1 else "are") + f" not {what} of the base",
         "object",
         [_outside_line(item) for item in objects],
-        f"A mask is asked for one word, so {_count(facts, 'fact')} cannot be learned from. Put "
-        "another word in place of the object; suggested are other spellings and near words of the "
-        "base.",
+        f"So {_count(facts, 'fact')} cannot be learned from. Put another word in place of the "
+        "object; suggested are other spellings and near words of the base. Or let objects have "
+        "more tokens (--object-tokens): they are then ranked among the relation's own objects.",
         problem=True,
     )
 

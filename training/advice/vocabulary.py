@@ -43,16 +43,16 @@ class OutsideObject:
 
 
 def objects_outside(
-    base: BaseModel, triples: Iterable[Triple], *, suggestions: int = SUGGESTIONS
+    base: BaseModel, triples: Iterable[Triple], *, most: int = 1, suggestions: int = SUGGESTIONS
 ) -> tuple[OutsideObject, ...]:
-    """The objects of `triples` that are not one token, those of most facts first.
+    """The objects of `triples` of more than `most` tokens, those of most facts first.
 
     Suggested are the same word spelled otherwise (lower case, capitalised, singular, the last word
     of a phrase), then the whole words whose input embeddings are nearest, by cosine, to the mean
     of the pieces' embeddings.
     """
     counts = Counter(triple.object for triple in triples)
-    outside = [text for text in counts if not _is_one_token(base, text)]
+    outside = [text for text in counts if not _can_be_asked(base, text, most)]
     outside.sort(key=lambda text: (-counts[text], text))
     tokens = [
         () if isinstance(found, ObjectError) else found
@@ -68,6 +68,11 @@ def objects_outside(
         )
         for text, ids, near in zip(outside, tokens, similar, strict=True)
     )
+
+
+def _can_be_asked(base: BaseModel, text: str, most: int) -> bool:
+    (found,) = tokenise_objects(base, [text], most=most)
+    return not isinstance(found, ObjectError)
 
 
 def _is_one_token(base: BaseModel, text: str) -> bool:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,12 +22,11 @@ from training.evaluation import Evaluation, Provenance, Ranks, RelationResult, r
 from training.facts import parts_to_learn
 from training.learning import (
     LearnConfig,
-    LowerStates,
     layer_range,
     layers_with,
     learn,
     prompts_of,
-    ranks_of,
+    questions_of,
 )
 from training.methods import Specialisation
 
@@ -67,6 +66,7 @@ class Setting:
         masks: by relation; their relations are the ones that are run.
         config: the masks' settings; the rate is replaced by those of the baseline.
         seed: of the start and the order of facts.
+        objects: what a relation's objects are ranked among, where not the whole vocabulary.
     """
 
     split: Split
@@ -75,6 +75,7 @@ class Setting:
     masks: Mapping[str, RelationMask]
     config: LearnConfig
     seed: int
+    objects: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,9 @@ def compare_baselines(
                 path.write_text(json.dumps(found.__dict__), encoding="utf-8")
             tell(found)
             done.append(found)
-    what = Assessed(setting.split.test, setting.split.train, setting.templates, setting.masks)
+    what = Assessed(
+        setting.split.test, setting.split.train, setting.templates, setting.masks, setting.objects
+    )
     evaluation = assess(base, what, provenance, seed=setting.seed)
     results = [*evaluation.results, *_results(setting, done), *_neighbours(base, setting)]
     return replace(evaluation, results=tuple(results)), done
@@ -155,7 +158,15 @@ def _learn(base: BaseModel, setting: Setting, relation: str, name: str) -> Done:
         for rate in baseline.rates:
             specialisation = baseline.make(weights, setting.seed)
             config = replace(setting.config, learning_rate=rate)
-            learned = learn(base, part, wordings, config, specialisation, seed=setting.seed)
+            learned = learn(
+                base,
+                part,
+                wordings,
+                config,
+                specialisation,
+                seed=setting.seed,
+                objects=setting.objects.get(relation),
+            )
             mrr = learned.validation["mrr"]
             if best is None or mrr > best[0]:
                 with torch.no_grad():
@@ -166,13 +177,10 @@ def _learn(base: BaseModel, setting: Setting, relation: str, name: str) -> Done:
     assert best is not None
     mrr, rate, further, kept, trained = best
     facts = [fact for fact in setting.split.test if fact.relation == relation]
-    prompts = prompts_of(base, facts, [wordings.evaluation])
-    ranks = ranks_of(
-        base,
-        LowerStates(base, prompts.encoded, layers[0]),
-        prompts.targets,
-        layers_with(base, *layers, kept),
+    questions = questions_of(
+        base, facts, wordings.evaluation, layers[0], setting.objects.get(relation)
     )
+    ranks = questions.ranks(layers_with(base, *layers, kept))
     return Done(
         relation=relation,
         system=name,
@@ -208,7 +216,8 @@ def _results(setting: Setting, done: Sequence[Done]) -> Iterator[RelationResult]
 
 
 def _neighbours(base: BaseModel, setting: Setting) -> Iterator[RelationResult]:
-    for relation in sorted(setting.masks):
+    # Objects of several tokens have no vector of their own to be near.
+    for relation in sorted(setting.masks.keys() - setting.objects.keys()):
         facts = tuple(fact for fact in setting.split.test if fact.relation == relation)
         prompts = prompts_of(base, facts, [setting.templates[relation].evaluation])
         ranks = rank_targets(nearest_objects(base, facts), prompts.targets)

@@ -11,6 +11,7 @@ from training.calibration.fitting import Fit, fit_calibration
 from training.data import Split, Triple
 from training.evaluation import Reliability, measure_reliability
 from training.facts import unlike
+from training.learning import objects_to_rank
 
 
 def calibrate(
@@ -20,11 +21,14 @@ def calibrate(
 
     For each of their subjects the mask's first candidates count as true if they are in validation
     or in `further`, the facts beside the data that training was offered. What was learned from is
-    left out. Test facts are as good as unknown: neither they nor what resembles them is true.
+    left out. Test facts are as good as unknown: neither they nor what resembles them is true. A
+    relation with objects of several tokens gets no calibration.
 
     Raises:
         MaskMismatchError: the mask does not fit the base.
     """
+    if objects_to_rank(base, (*part.train, *part.validation)):
+        return Fit(None, "its objects have several tokens, which nothing is fitted for")
     more = unlike(_of(further, mask.relation), part.test)
     questions = questions_of(base, part.validation, learned=part.train, also_true=more)
     return fit_calibration(mask.relation, candidates_of(base, mask, questions))

@@ -10,7 +10,7 @@ from training.data.rows import BadLine
 from training.data.splits import Split, load_split, save_split, split_by_fact
 from training.data.templates import RelationTemplates, load_templates, select_templates
 from training.data.triples import Triple
-from training.data.usable import Rejected, Usable, keep_single_token
+from training.data.usable import Rejected, Usable, keep_sayable
 
 __all__ = [
     "BadLine",
@@ -22,7 +22,7 @@ __all__ = [
     "Triple",
     "TripleFile",
     "Usable",
-    "keep_single_token",
+    "keep_sayable",
     "load_split",
     "load_templates",
     "read_triples",

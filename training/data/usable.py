@@ -1,4 +1,4 @@
-"""Keeps the facts that a masked language model can be asked: the object is one vocabulary token."""
+"""Keeps the facts that a masked language model can be asked: it can say the object."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _SHOWN_REASONS = 3
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A fact that cannot be asked with one mask token, and why."""
+    """A fact that cannot be asked, and why."""
 
     triple: Triple
     reason: str
@@ -25,10 +25,10 @@ class Usable(NamedTuple):
     rejected: tuple[Rejected, ...]
 
 
-def keep_single_token(triples: Iterable[Triple], token_id_of: Callable[[str], int]) -> Usable:
-    """Keep the facts whose object `token_id_of` maps to a token id.
+def keep_sayable(triples: Iterable[Triple], tokens_of: Callable[[str], object]) -> Usable:
+    """Keep the facts whose object `tokens_of` takes.
 
-    `token_id_of` raises a ValueError whose text says why an object is not one token (its pieces).
+    It raises a ValueError whose text says why an object cannot be asked for (its pieces).
 
     Raises:
         DataError: facts were given and none of them is usable.
@@ -39,7 +39,7 @@ def keep_single_token(triples: Iterable[Triple], token_id_of: Callable[[str], in
     rejected: list[Rejected] = []
     for triple in triples:
         if triple.object not in reasons:
-            reasons[triple.object] = _why_not(triple.object, token_id_of)
+            reasons[triple.object] = _why_not(triple.object, tokens_of)
         reason = reasons[triple.object]
         if reason is None:
             kept.append(triple)
@@ -47,15 +47,13 @@ def keep_single_token(triples: Iterable[Triple], token_id_of: Callable[[str], in
             rejected.append(Rejected(triple, reason))
     if rejected and not kept:
         first = "; ".join(item.reason for item in rejected[:_SHOWN_REASONS])
-        raise DataError(
-            f"no object of {len(rejected):,} facts is a single token of this model: {first}"
-        )
+        raise DataError(f"none of the objects of {len(rejected):,} facts can be asked for: {first}")
     return Usable(tuple(kept), tuple(rejected))
 
 
-def _why_not(word: str, token_id_of: Callable[[str], int]) -> str | None:
+def _why_not(word: str, tokens_of: Callable[[str], object]) -> str | None:
     try:
-        token_id_of(word)
+        tokens_of(word)
     except ValueError as error:
         return str(error)
     return None

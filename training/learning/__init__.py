@@ -15,11 +15,13 @@ from training.learning.learner import (
     learn_together,
 )
 from training.learning.lesson import Learned, LearnProgress, Task
+from training.learning.questions import MOST_TOKENS, objects_to_rank, questions_of
 from training.learning.reminders import Reminders, reminders_of
 from training.learning.scoring import logits_by_pass, ranks_of
-from training.learning.states import LowerStates, prompts_of
+from training.learning.states import LowerStates, object_tokens, prompts_of
 
 __all__ = [
+    "MOST_TOKENS",
     "PRESETS",
     "Checkpoint",
     "LearnConfig",
@@ -39,8 +41,11 @@ __all__ = [
     "learn_masks",
     "learn_together",
     "logits_by_pass",
+    "object_tokens",
+    "objects_to_rank",
     "preset",
     "prompts_of",
+    "questions_of",
     "ranks_of",
     "reminders_of",
 ]

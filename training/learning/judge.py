@@ -10,8 +10,7 @@ from plm import BaseModel
 from training.data import RelationTemplates, Triple
 from training.evaluation import hits_at_k, mean_reciprocal_rank
 from training.learning.layers import layers_with
-from training.learning.scoring import ranks_of
-from training.learning.states import LowerStates, prompts_of
+from training.learning.questions import questions_of
 from training.methods import Specialisation
 
 SpecialisationT = TypeVar("SpecialisationT", bound=Specialisation)
@@ -26,6 +25,7 @@ class Judge(Generic[SpecialisationT]):
         templates: of the relation; the evaluation wording is asked.
         layers: first and last layer that is changed, counted from 1.
         weights: the base's own, by name.
+        objects: what the facts' objects are ranked among; None for the whole vocabulary.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class Judge(Generic[SpecialisationT]):
         templates: RelationTemplates,
         layers: tuple[int, int],
         weights: dict[str, Tensor],
+        *,
+        objects: Sequence[str] | None = None,
     ) -> None:
-        prompts = prompts_of(base, facts, [templates.evaluation])
         self._base, self._layers, self._weights = base, layers, weights
-        self._targets = prompts.targets
-        self._states = LowerStates(base, prompts.encoded, layers[0])
+        self._questions = questions_of(base, facts, templates.evaluation, layers[0], objects)
         self.unmasked_mrr = self._metrics(weights)["mrr"]
         self._state: dict[str, Tensor] = {}
         self.metrics: dict[str, float] = {}
@@ -88,8 +88,7 @@ class Judge(Generic[SpecialisationT]):
         return specialisation
 
     def _metrics(self, weights: dict[str, Tensor]) -> dict[str, float]:
-        layers = layers_with(self._base, *self._layers, weights)
-        ranks = ranks_of(self._base, self._states, self._targets, layers)
+        ranks = self._questions.ranks(layers_with(self._base, *self._layers, weights))
         return {
             "mrr": mean_reciprocal_rank(ranks),
             **{f"p_at_{k}": float(hits_at_k(ranks, k).mean()) for k in (1, 3, 10)},

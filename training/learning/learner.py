@@ -1,6 +1,6 @@
 """Learns relations: parameters are trained, the base is frozen, validation chooses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,13 +70,16 @@ def learn_masks(
     config: LearnConfig,
     *,
     seed: int,
+    objects: Mapping[str, Sequence[str]] | None = None,
     reminders: Reminders | None = None,
     checkpoint: Checkpoint | None = None,
     report: Callable[[int, LearnProgress], None] = lambda _, __: None,
 ) -> list[LearnedMask]:
     """Learn the masks of several relations side by side, as `learn_together` does.
 
-    `report` is told which relation, by its place, and where it stands.
+    `objects` by relation are what validation ranks objects among, where that is not the whole
+    vocabulary (`objects_to_rank`). `report` is told which relation, by its place, and where it
+    stands.
 
     Raises:
         ValueError, PromptError, ObjectError: as `learn_mask`.
@@ -98,6 +101,7 @@ def learn_masks(
                 layers=layers,
             ),
             seed,
+            (objects or {}).get(templates.relation),
         )
         for split, templates in relations
     ]
@@ -137,6 +141,7 @@ def learn(
     specialisation: SpecialisationT,
     *,
     seed: int,
+    objects: Sequence[str] | None = None,
     report: Callable[[LearnProgress], None] = lambda _: None,
 ) -> Learned[SpecialisationT]:
     """Train a specialisation of the layers of `layer_range`, as `learn_mask` does, and return it.
@@ -144,7 +149,7 @@ def learn(
     Raises:
         ValueError, PromptError, ObjectError: as `learn_mask`.
     """
-    task = Task(split, templates, specialisation, seed)
+    task = Task(split, templates, specialisation, seed, objects)
     (learned,) = learn_together(base, [task], config, report=lambda _, progress: report(progress))
     return learned
 

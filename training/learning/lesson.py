@@ -15,6 +15,7 @@ from training.data import RelationTemplates, Split
 from training.learning.config import LearnConfig
 from training.learning.judge import Judge, SpecialisationT
 from training.learning.layers import layers_with
+from training.learning.questions import MOST_TOKENS
 from training.learning.reminders import Reminders, joined, reminders_a_step
 from training.learning.states import LowerStates, PackedStates, prompts_of
 from training.methods import Specialisation
@@ -31,12 +32,15 @@ class Task(Generic[SpecialisationT]):
         templates: of the relation.
         specialisation: what is trained.
         seed: of the order of facts and of their wordings.
+        objects: what validation ranks objects among; they may then have several tokens. None: the
+            whole vocabulary, and each object is one token.
     """
 
     split: Split
     templates: RelationTemplates
     specialisation: SpecialisationT
     seed: int
+    objects: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,9 @@ class Lesson(Generic[SpecialisationT]):
         self._reminded = torch.empty(0, dtype=torch.long)
         self._specialisation = task.specialisation
         self._weights = {name: base.weight(name) for name in base.shapes(*layers)}
-        prompts = prompts_of(base, task.split.train, task.templates.training)
-        self._targets, self._wordings = prompts.targets, prompts.wordings
+        most = 1 if task.objects is None else MOST_TOKENS
+        prompts = prompts_of(base, task.split.train, task.templates.training, most=most)
+        self._prompts = prompts
         random = torch.Generator().manual_seed(task.seed)
         lengths = torch.tensor([len(prompt.input_ids) for prompt in prompts.encoded])
         # Drawn before learning starts: only the prompts that will be shown go through the base.
@@ -113,13 +118,18 @@ class Lesson(Generic[SpecialisationT]):
         shown = torch.cat(self._batches)
         self._states = LowerStates(base, prompts.encoded, layers[0], only=shown)
         self._judge: Judge[SpecialisationT] = Judge(
-            base, task.split.validation, task.templates, layers, self._weights
+            base,
+            task.split.validation,
+            task.templates,
+            layers,
+            self._weights,
+            objects=task.objects,
         )
         self._optimizer = torch.optim.Adam(
             self._specialisation.parameters(), lr=config.learning_rate, fused=True
         )
         self._mean = copy.deepcopy(self._specialisation)
-        an_epoch = math.ceil(len(prompts.targets) / config.batch_size)
+        an_epoch = math.ceil(len(prompts.counts) / config.batch_size)
         self._steps = an_epoch * config.epochs
         self._every = max(1, an_epoch // config.validations_an_epoch)
         self._step = 0
@@ -153,15 +163,19 @@ class Lesson(Generic[SpecialisationT]):
         return layers_with(self._base, *self._layers, self._specialisation.masked(self._weights))
 
     def loss(self, logits: Tensor) -> Tensor:
-        """The loss of the step, a scalar, from the logits (B, V) of what `batch` gave.
+        """The loss of the step, a scalar, from the logits (S, V) of what `batch` gave.
 
-        The mean negative log-likelihood of the objects, and with reminders the weighted divergence
-        from the unmasked model.
+        The mean over the facts of the negative log-likelihood of their objects' tokens, each fact
+        counting alike; and with reminders the weighted divergence from the unmasked model.
         """
-        targets = self._targets[self._facts // self._wordings].to(logits.device)
-        loss = functional.cross_entropy(
-            logits[: len(targets)].float(), targets, label_smoothing=self._config.label_smoothing
+        targets, shares = self._prompts.tokens_of(self._facts // self._prompts.wordings)
+        losses = functional.cross_entropy(
+            logits[: len(targets)].float(),
+            targets.to(logits.device),
+            label_smoothing=self._config.label_smoothing,
+            reduction="none",
         )
+        loss = losses @ shares.to(logits.device)
         if self._reminders is None:
             return loss
         divergence = self._reminders.divergence(logits[len(targets) :], self._reminded)

@@ -103,6 +103,7 @@ def joined(first: PackedStates, second: PackedStates) -> PackedStates:
         torch.cat([first.hidden, second.hidden]),
         torch.cat([first.lengths, second.lengths]),
         torch.cat([first.mask_positions, second.mask_positions]),
+        torch.cat([first.masks, second.masks]),
     )
 
 

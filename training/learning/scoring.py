@@ -10,8 +10,8 @@ from plm import (
     BaseModel,
     GroupedLayer,
     LayerWeights,
-    Slots,
     run_layers,
+    span_slots,
     token_layout,
     upper_rows,
 )
@@ -30,26 +30,26 @@ def logits_of(base: BaseModel, batch: StateBatch, layers: Sequence[LayerWeights]
 def logits_of_groups(
     base: BaseModel, groups: Sequence[tuple[PackedStates, Sequence[LayerWeights]]]
 ) -> tuple[Tensor, ...]:
-    """Logits (B, V) at the mask positions of each group's prompts, under that group's layers.
+    """Logits (S, V) at the mask tokens of each group's prompts, under that group's layers.
 
     One pass for all groups, which have equally many layers: only the products with the weights are
     apart. Differentiable with respect to the weights of the layers.
     """
-    lengths = torch.cat([states.lengths for states, _ in groups])
-    positions = torch.cat([states.mask_positions for states, _ in groups])
+    lengths = torch.cat([states.lengths for states, _ in groups]).tolist()
     hidden = torch.cat([states.hidden for states, _ in groups])
-    slots = Slots(
-        (lengths.cumsum(0) - lengths + positions).to(base.device),
-        positions[:, None].to(base.device),
-        None,
+    slots = span_slots(
+        base,
+        lengths,
+        torch.cat([states.mask_positions for states, _ in groups]).tolist(),
+        torch.cat([states.masks for states, _ in groups]).tolist(),
     )
-    sizes = tuple(len(states.lengths) for states, _ in groups)
+    sizes = tuple(int(states.masks.sum()) for states, _ in groups)
     tokens = tuple(len(states.hidden) for states, _ in groups)
     layers = [
         GroupedLayer(parts, tokens, sizes)
         for parts in zip(*(layers for _, layers in groups), strict=True)
     ]
-    rows = run_layers(base, hidden, layers, token_layout(base, lengths.tolist()), slots)
+    rows = run_layers(base, hidden, layers, token_layout(base, lengths), slots)
     logits: Tensor = base.head(rows)
     return torch.split(logits, list(sizes))
 

@@ -9,11 +9,13 @@ from torch import Tensor
 from plm import (
     BaseModel,
     EncodedPrompt,
+    ObjectError,
     Template,
     collate,
     encode_prompt,
     lower_states,
     object_token_id,
+    tokenise_objects,
 )
 from training.data import Triple
 
@@ -27,30 +29,79 @@ class Prompts:
 
     Attributes:
         encoded: one for each fact and wording, fact by fact.
-        targets: (facts,) token id of each fact's object.
+        objects: (facts, L) token ids of each fact's object, L the most that one has.
+        counts: (facts,) how many of them are an object's own.
         wordings: how many prompts a fact has.
     """
 
     encoded: tuple[EncodedPrompt, ...]
-    targets: Tensor
+    objects: Tensor
+    counts: Tensor
     wordings: int
 
+    @property
+    def targets(self) -> Tensor:
+        """(facts,) token id of each fact's object.
 
-def prompts_of(base: BaseModel, facts: Sequence[Triple], templates: Sequence[str]) -> Prompts:
-    """Every fact under every template.
+        Raises:
+            ValueError: an object has several tokens.
+        """
+        if self.objects.shape[1] > 1:
+            raise ValueError("an object of several tokens is no single target")
+        return self.objects[:, 0]
+
+    def tokens_of(self, facts: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids (S,) of the objects of facts (B,), end to end, and what each counts (S,).
+
+        A fact counts 1 / B, shared alike by its object's tokens.
+        """
+        counts = self.counts[facts]
+        own = torch.arange(self.objects.shape[1]) < counts[:, None]
+        shares = (1 / (counts * len(facts)))[:, None].expand(own.shape)
+        return self.objects[facts][own], shares[own]
+
+
+def prompts_of(
+    base: BaseModel, facts: Sequence[Triple], templates: Sequence[str], *, most: int = 1
+) -> Prompts:
+    """Every fact under every template, a mask token for each of its object's tokens.
 
     Raises:
         PromptError: a subject or template cannot be a prompt.
-        ObjectError: an object is not one token.
+        ObjectError: an object is more than `most` tokens.
     """
     parsed = [Template.parse(template) for template in templates]
+    objects = object_tokens(base, [fact.object for fact in facts], most=most)
+    counts = torch.tensor([len(ids) for ids in objects])
+    padded = torch.zeros(len(facts), max(map(len, objects), default=1), dtype=torch.long)
+    for row, ids in enumerate(objects):
+        padded[row, : len(ids)] = torch.tensor(ids)
     return Prompts(
         encoded=tuple(
-            encode_prompt(base, template, fact.subject) for fact in facts for template in parsed
+            encode_prompt(base, template, fact.subject).widened(len(ids))
+            for fact, ids in zip(facts, objects, strict=True)
+            for template in parsed
         ),
-        targets=torch.tensor([object_token_id(base, fact.object) for fact in facts]),
+        objects=padded,
+        counts=counts,
         wordings=len(parsed),
     )
+
+
+def object_tokens(base: BaseModel, words: Sequence[str], *, most: int) -> list[tuple[int, ...]]:
+    """The tokens of each object.
+
+    Raises:
+        ObjectError: one cannot be asked for, or is more than `most` tokens.
+    """
+    if most == 1:
+        return [(object_token_id(base, word),) for word in words]
+    found = []
+    for ids in tokenise_objects(base, words, most=most):
+        if isinstance(ids, ObjectError):
+            raise ids
+        found.append(ids)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +126,14 @@ class PackedStates:
     Attributes:
         hidden: (N, H), the prompts' tokens end to end.
         lengths: (B,) long, tokens of each prompt, on the CPU.
-        mask_positions: (B,) long, in each prompt, on the CPU.
+        mask_positions: (B,) long, of the first mask token of each prompt, on the CPU.
+        masks: (B,) long, mask tokens of each prompt, on the CPU.
     """
 
     hidden: Tensor
     lengths: Tensor
     mask_positions: Tensor
+    masks: Tensor
 
 
 class LowerStates:
@@ -108,6 +161,7 @@ class LowerStates:
         kept = torch.zeros_like(self.lengths).index_copy_(0, wanted, self.lengths[wanted])
         self._starts = kept.cumsum(0) - kept
         self._positions = torch.tensor([prompt.mask_position for prompt in encoded])
+        self._masks = torch.tensor([prompt.masks for prompt in encoded])
         size = int(kept.sum()) * base.hidden_size * base.dtype.itemsize
         self._states = self._run_all(wanted) if size <= max_bytes else None
 
@@ -141,7 +195,7 @@ class LowerStates:
         else:
             places = (self._starts[indices][:, None] + within)[real]
             hidden = self._states[places.to(self._base.device)]
-        return PackedStates(hidden, lengths, self._positions[indices])
+        return PackedStates(hidden, lengths, self._positions[indices], self._masks[indices])
 
     def _run(self, indices: Sequence[int]) -> Tensor:
         batch = collate([self._encoded[index] for index in indices], self._base)
