@@ -31,7 +31,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-masks_app = typer.Typer(help="Look at mask packs and check them.", no_args_is_help=True)
+masks_app = typer.Typer(
+    help="Look at mask packs, check them, cut expectations.", no_args_is_help=True
+)
 app.add_typer(masks_app, name="masks")
 
 # Settings are given on as text: `app.settings` alone decides what is right.
@@ -500,6 +502,22 @@ def verify_masks(pack: Pack = None) -> None:
 
     if not command.verify(pack):
         raise typer.Exit(1)
+
+
+@masks_app.command("threshold")
+def threshold_mask(
+    pack: Annotated[Path, typer.Argument(help="The pack.")],
+    relation: Annotated[str, typer.Argument(help="A relation whose mask has 8 bits a weight.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The pack that gets the new mask.")],
+    at: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="Keep the weights whose value reaches it, 0 to 1."),
+    ] = 0.5,
+) -> None:
+    """Make a mask of one bit a weight of one of 8 bits, which can be combined with others."""
+    from app.commands import masks as command
+
+    command.cut_expectation(pack, relation, threshold=at, out=out)
 
 
 def main() -> None:
