@@ -192,6 +192,10 @@ def train(
         list[str] | None,
         typer.Option(metavar="NAME=NUMBER", help="Of the method; may be repeated."),
     ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(help="binary, or for stochastic also expectation (default: preset's)."),
+    ] = None,
     score_mean: Annotated[float | None, typer.Option(help="Of the scores at the start.")] = None,
     score_deviation: Annotated[
         float | None, typer.Option(help="Of the scores at the start.")
@@ -229,6 +233,7 @@ def train(
             "batch_size": batch_size,
             "first_layer": first_layer,
             "method": method,
+            "export": export,
             "score_mean": score_mean,
             "score_deviation": score_deviation,
         },

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from masks import RelationMask, check_fits
 from plm import BaseModel, object_token_id
@@ -22,8 +21,16 @@ from training.evaluation import (
     mismatched_assignment,
     random_keep,
     rank_targets,
+    shuffled,
 )
-from training.learning import LowerStates, layers_under, prompts_of, ranks_of
+from training.learning import (
+    LowerStates,
+    Multipliers,
+    layers_under,
+    multipliers_of,
+    prompts_of,
+    ranks_of,
+)
 
 UNMASKED = "unmasked"
 MASKED = "masked"
@@ -31,8 +38,6 @@ PRIOR = "frequency prior"
 MISMATCHED = "mismatched masks"
 RANDOM_SAME = "random masks, learned sparsity"
 RANDOM_HALF = "random masks, 50 %"
-
-_Keep = Mapping[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ def assess(
     results: list[RelationResult] = []
     for relation in relations:
         report(relation)
-        for system, keep in _systems(what, relation, relations, seed):
-            results.append(_result(base, what, relation, system, keep))
+        for system, multipliers in _systems(what, relation, relations, seed):
+            results.append(_result(base, what, relation, system, multipliers))
     if what.train:
         results += _prior_results(base, what, relations)
     return Evaluation(tuple(results), provenance)
@@ -77,27 +82,32 @@ def assess(
 
 def _systems(
     what: Assessed, relation: str, relations: Sequence[str], seed: int
-) -> list[tuple[str, _Keep]]:
+) -> list[tuple[str, Multipliers]]:
     mask = what.masks[relation]
     shapes = {name: tuple(shape) for name, shape in mask.shapes.items()}
-    systems: list[tuple[str, _Keep]] = [
+    systems: list[tuple[str, Multipliers]] = [
         (UNMASKED, {name: np.ones(shape, dtype=np.bool_) for name, shape in shapes.items()}),
-        (MASKED, _keep_of(mask)),
+        (MASKED, multipliers_of(mask)),
     ]
     if len(relations) > 1:
         other = mismatched_assignment(relations, len(relations) // 2)[relation]
-        systems.append((MISMATCHED, _keep_of(what.masks[other])))
-    systems.append((RANDOM_SAME, random_keep(shapes, mask.sparsity, seed)))
+        systems.append((MISMATCHED, multipliers_of(what.masks[other])))
+    systems.append((RANDOM_SAME, _random_like(mask, shapes, seed)))
     systems.append((RANDOM_HALF, random_keep(shapes, 0.5, seed)))
     return systems
 
 
-def _keep_of(mask: RelationMask) -> dict[str, NDArray[np.bool_]]:
-    return {name: mask.keep(name) for name in mask.shapes}
+def _random_like(
+    mask: RelationMask, shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> Multipliers:
+    if mask.bits_per_weight == 1:
+        return random_keep(shapes, mask.sparsity, seed)
+    # Random bits would remove whole weights where the mask weakens all of them a little.
+    return shuffled(multipliers_of(mask), seed)
 
 
 def _result(
-    base: BaseModel, what: Assessed, relation: str, system: str, keep: _Keep
+    base: BaseModel, what: Assessed, relation: str, system: str, multipliers: Multipliers
 ) -> RelationResult:
     mask = what.masks[relation]
     first, last = mask.metadata.layers
@@ -108,7 +118,7 @@ def _result(
         base,
         LowerStates(base, prompts.encoded, first),
         prompts.targets,
-        layers_under(base, (first, last), keep),
+        layers_under(base, (first, last), multipliers),
     )
     return RelationResult(relation, system, facts, ranks)
 

@@ -18,8 +18,10 @@ from training.learning import (
     LearnConfig,
     LearnProgress,
     LowerStates,
+    Multipliers,
     layers_under,
     learn_masks,
+    multipliers_of,
     prompts_of,
     ranks_of,
 )
@@ -36,8 +38,6 @@ _NOTE = (
     "of the larger ones, and `--further` facts are not used. `rising`: the last doubling of the "
     "facts helped, so more of them probably will."
 )
-
-_Keep = Mapping[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _curve(
         # The pack's mask has further facts in it.
         sizes.append(len(order))
     total = sum(sizes)
-    keeps: list[_Keep] = []
+    masks: list[Multipliers] = []
     for place, size in enumerate(sizes):
         before = sum(sizes[:place])
 
@@ -192,11 +192,11 @@ def _curve(
         (learned,) = learn_masks(
             base, [(smaller, templates)], setting.config, seed=setting.seed, report=report
         )
-        keeps.append(learned.keep)
+        masks.append(learned.multipliers)
     if len(sizes) == len(SHARES):
         sizes.append(len(order))
-        keeps.append({name: mask.keep(name) for name in mask.shapes})
-    values = _reciprocal_ranks(base, part, templates, mask.metadata.layers, keeps)
+        masks.append(multipliers_of(mask))
+    values = _reciprocal_ranks(base, part, templates, mask.metadata.layers, masks)
     points = tuple(
         CurvePoint(size, mean_interval([of_share], seed=_BOOTSTRAP_SEED))
         for size, of_share in zip(sizes, values, strict=True)
@@ -210,14 +210,14 @@ def _reciprocal_ranks(
     part: Split,
     templates: RelationTemplates,
     layers: tuple[int, int],
-    keeps: Sequence[_Keep],
+    masks: Sequence[Multipliers],
 ) -> list[NDArray[np.float64]]:
     """(N,) reciprocal ranks of the validation facts under each mask."""
     prompts = prompts_of(base, part.validation, [templates.evaluation])
     states = LowerStates(base, prompts.encoded, layers[0])
     return [
-        reciprocal_rank(ranks_of(base, states, prompts.targets, layers_under(base, layers, keep)))
-        for keep in keeps
+        reciprocal_rank(ranks_of(base, states, prompts.targets, layers_under(base, layers, mask)))
+        for mask in masks
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from masks import MANIFEST_NAME, MaskPack, RelationMask, add_to_pack, write_pack
+from masks import MANIFEST_NAME, MaskFields, MaskPack, RelationMask, add_to_pack, write_pack
 from plm import BaseModel
 from training.assessment import Assessed, assess
 from training.calibration import Fit, calibrate, measure_masks
@@ -258,9 +258,11 @@ def _check_settings(path: Path, base: BaseModel, plan: Plan) -> None:
         "relations": sorted({fact.relation for fact in plan.facts.triples}),
         "further": None if plan.further is None else plan.further.digest,
         "templates": hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest(),
-        # Runs that were begun before there were options can go on.
+        # Runs that were begun before there were options or exports can go on.
         "config": {
-            key: value for key, value in asdict(plan.config).items() if key != "options" or value
+            key: value
+            for key, value in asdict(plan.config).items()
+            if (key != "options" or value) and (key, value) != ("export", "binary")
         },
         "seed": plan.seed,
         "pack": plan.pack_name,
@@ -284,15 +286,14 @@ def _mask_of(
     base: BaseModel, plan: Plan, part: Split, sources: Sequence[Facts], learned: LearnedMask
 ) -> RelationMask:
     relation = part.train[0].relation
-    config = {
-        key: value for key, value in asdict(plan.config).items() if key not in ("method", "options")
-    }
+    # The metadata have fields of their own for these.
+    own = ("method", "options", "export")
+    config = {key: value for key, value in asdict(plan.config).items() if key not in own}
     options = complete_options(
         plan.config.method, generator_of(plan.config.method).OPTIONS, plan.config.options
     )
     wording = plan.templates[relation]
-    return RelationMask.from_keep(
-        learned.keep,
+    fields = MaskFields(
         relation=relation,
         base_model=base.name,
         base_digest=base.digest,
@@ -309,3 +310,7 @@ def _mask_of(
         settings={**config, **options, "step": learned.step, "steps": learned.steps},
         facts={name: len(facts) for name, facts in part.parts()},
     )
+    if learned.values is not None:
+        return RelationMask.from_values(learned.values, **fields)
+    assert learned.keep is not None, "a mask has the one or the other"
+    return RelationMask.from_keep(learned.keep, **fields)

@@ -4,7 +4,7 @@
 """
 
 from training.learning.config import PRESETS, LearnConfig, preset
-from training.learning.layers import layers_under, layers_with
+from training.learning.layers import Multipliers, layers_under, layers_with, multipliers_of
 from training.learning.learner import (
     LearnedMask,
     layer_range,
@@ -24,6 +24,7 @@ __all__ = [
     "Learned",
     "LearnedMask",
     "LowerStates",
+    "Multipliers",
     "Task",
     "layer_range",
     "layers_under",
@@ -33,6 +34,7 @@ __all__ = [
     "learn_masks",
     "learn_together",
     "logits_by_pass",
+    "multipliers_of",
     "preset",
     "prompts_of",
     "ranks_of",
