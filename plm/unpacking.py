@@ -54,9 +54,10 @@ def multiply_into(
 
 
 def _expectation_into(place: Tensor, values: NDArray[np.uint8]) -> Tensor:
-    # A copy, because masks are read-only and torch has no read-only tensors. Divided, not
-    # multiplied by 1 / 255: 255 must leave a weight as it is in every type.
-    return place.copy_(torch.from_numpy(np.array(values))).div_(_STEPS)
+    # A copy, because masks are read-only and torch has no read-only tensors. It is moved before
+    # it is converted, so that a byte a weight crosses the bus. Divided, not multiplied by 1 / 255:
+    # 255 must leave a weight as it is in every type.
+    return place.copy_(torch.from_numpy(np.array(values)).to(place.device)).div_(_STEPS)
 
 
 def unpack_keep(packed: NDArray[np.uint8], columns: int) -> Tensor:
