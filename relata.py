@@ -31,7 +31,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-masks_app = typer.Typer(help="Look at mask packs and check them.", no_args_is_help=True)
+masks_app = typer.Typer(
+    help="Look at mask packs, check them, cut expectations.", no_args_is_help=True
+)
 app.add_typer(masks_app, name="masks")
 pack_app = typer.Typer(help="Send mask packs to others, and fetch theirs.", no_args_is_help=True)
 app.add_typer(pack_app, name="pack")
@@ -195,6 +197,10 @@ def train(
         list[str] | None,
         typer.Option(metavar="NAME=NUMBER", help="Of the method; may be repeated."),
     ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(help="binary, or for stochastic also expectation (default: preset's)."),
+    ] = None,
     score_mean: Annotated[float | None, typer.Option(help="Of the scores at the start.")] = None,
     score_deviation: Annotated[
         float | None, typer.Option(help="Of the scores at the start.")
@@ -253,6 +259,7 @@ def train(
             "remember": 0.3 if remember and remember_weight is None else remember_weight,
             "first_layer": first_layer,
             "method": method,
+            "export": export,
             "score_mean": score_mean,
             "score_deviation": score_deviation,
         },
@@ -530,6 +537,22 @@ def verify_masks(pack: Pack = None) -> None:
 
     if not command.verify(pack):
         raise typer.Exit(1)
+
+
+@masks_app.command("threshold")
+def threshold_mask(
+    pack: Annotated[Path, typer.Argument(help="The pack.")],
+    relation: Annotated[str, typer.Argument(help="A relation whose mask has 8 bits a weight.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The pack that gets the new mask.")],
+    at: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="Keep the weights whose value reaches it, 0 to 1."),
+    ] = 0.5,
+) -> None:
+    """Make a mask of one bit a weight of one of 8 bits, which can be combined with others."""
+    from app.commands import masks as command
+
+    command.cut_expectation(pack, relation, threshold=at, out=out)
 
 
 @pack_app.command("push")

@@ -1,4 +1,4 @@
-"""The mask artefact of a relation: one bit a weight, its algebra, its file, and packs of files.
+"""The mask artefact of a relation: its bits, their algebra, its file, and packs of files.
 
 Everything here works on numpy arrays alone, so that a mask can be read, checked and combined
 where neither a model library nor a web server is installed.
@@ -17,12 +17,13 @@ from masks.errors import (
     MaskValueError,
     UnknownRelationError,
 )
+from masks.expectation import expectation_of, quantise
 from masks.expression import Combine, CombinedMask, combine_masks
 from masks.format import dump_mask, load_mask, parse_mask, save_mask
-from masks.header import FORMAT_VERSION
+from masks.header import EXPECTATION_VERSION, FORMAT_VERSION
 from masks.locking import is_being_written, lock_pack
 from masks.manifest import MANIFEST_NAME, Manifest, PackEntry
-from masks.mask import PackedMask, RelationMask
+from masks.mask import MaskFields, PackedMask, RelationMask, weights_of
 from masks.metadata import MaskMetadata
 from masks.naming import check_relation_name, layer_of, role_of
 from masks.statistics import (
@@ -37,6 +38,7 @@ from masks.statistics import (
 from masks.store import MaskPack, add_to_pack, remove_from_pack, write_pack
 
 __all__ = [
+    "EXPECTATION_VERSION",
     "FORMAT_VERSION",
     "MANIFEST_NAME",
     "Calibration",
@@ -45,6 +47,7 @@ __all__ = [
     "Manifest",
     "MaskError",
     "MaskExpressionError",
+    "MaskFields",
     "MaskFileError",
     "MaskMetadata",
     "MaskMismatchError",
@@ -64,6 +67,7 @@ __all__ = [
     "count_kept",
     "difference",
     "dump_mask",
+    "expectation_of",
     "has_trailing_bits",
     "intersection",
     "is_being_written",
@@ -76,6 +80,7 @@ __all__ = [
     "pack_bits",
     "pack_digest",
     "parse_mask",
+    "quantise",
     "remove_from_pack",
     "role_of",
     "save_mask",
@@ -85,5 +90,6 @@ __all__ = [
     "union",
     "unpack_bits",
     "vote",
+    "weights_of",
     "write_pack",
 ]

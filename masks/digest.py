@@ -17,17 +17,20 @@ def mask_digest(
     base_digest: str,
     shapes: Mapping[str, tuple[int, int]],
     packed: Mapping[str, NDArray[np.uint8]],
+    bits_per_weight: int = 1,
 ) -> str:
     """`sha256:<hex>` of what decides a masked model's answers: base, names, shapes and bits.
 
     Metadata is left out, so that a mask whose description is corrected keeps its digest and the
-    answers cached under it. Hashed are the line `relata mask 1`, the line of compact JSON
-    `[base_digest, [[name, rows, columns], ...]]` in order of name, then the packed bytes
-    (rows, ceil(columns / 8)) of each matrix in that order.
+    answers cached under it. Hashed are the line `relata mask 1` (at 8 bits a weight `relata
+    expectation mask 1`, so that no bits pass for values), the line of compact JSON
+    `[base_digest, [[name, rows, columns], ...]]` in order of name, then the bytes of each matrix
+    in that order: packed (rows, ceil(columns / 8)), or values (rows, columns).
     """
     names = sorted(shapes)
     layout = [base_digest, [[name, *shapes[name]] for name in names]]
-    state = sha256(b"relata mask 1\n" + encode_json(layout).encode() + b"\n")
+    kind = "mask" if bits_per_weight == 1 else "expectation mask"
+    state = sha256(f"relata {kind} 1\n{encode_json(layout)}\n".encode())
     for name in names:
         state.update(np.ascontiguousarray(packed[name]).data)
     return f"sha256:{state.hexdigest()}"

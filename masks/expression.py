@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masks.algebra import difference, intersection, union, vote
-from masks.bits import count_weights, sparsity_of, unpack_bits
+from masks.bits import count_weights, sparsity_of
 from masks.digest import combined_digest
 from masks.errors import MaskExpressionError, MaskMismatchError
-from masks.mask import RelationMask
+from masks.mask import RelationMask, keep_of
 
 _KINDS = ("union", "intersection", "difference", "vote")
 _VOTE = re.compile(r"vote:(0|[1-9][0-9]{0,5})")
@@ -88,9 +88,11 @@ class CombinedMask:
         combine: how they were combined.
         digest: `sha256:<hex>` made of the parts' digests (`masks.digest.combined_digest`).
         sparsity: share of weights removed, 0 to 1.
-        packed: read-only uint8 (rows, ceil(columns / 8)) by parameter name.
+        packed: read-only uint8 (rows, ceil(columns / 8)) by parameter name; of a single mask of 8
+            bits a weight (rows, columns).
         shapes: (rows, columns) by parameter name.
         base_digest: digest of the base model all parts belong to.
+        bits_per_weight: 1; 8 for a single mask that has 8.
     """
 
     relations: tuple[str, ...]
@@ -100,6 +102,7 @@ class CombinedMask:
     packed: Mapping[str, NDArray[np.uint8]]
     shapes: Mapping[str, tuple[int, int]]
     base_digest: str
+    bits_per_weight: int = 1
 
     @property
     def weight_count(self) -> int:
@@ -111,8 +114,9 @@ class CombinedMask:
 
         Raises:
             KeyError: the mask does not cover that parameter.
+            MaskValueError: the mask has 8 bits a weight, and decides on none.
         """
-        return unpack_bits(self.packed[name], self.shapes[name][1])
+        return keep_of(self, name)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CombinedMask):
@@ -128,22 +132,29 @@ def combine_masks(masks: Sequence[RelationMask], combine: Combine | None = None)
 
     Raises:
         MaskExpressionError: no masks, or fewer than the votes asked for.
-        MaskMismatchError: the masks belong to different bases or cover different matrices.
+        MaskMismatchError: the masks belong to different bases or cover different matrices, or one
+            of several has 8 bits a weight.
     """
     combine = combine or Combine()
     combine.check_count(len(masks))
-    for mask in masks[1:]:
-        _check_alike(masks[0], mask)
     first = masks[0]
-    packed = first.packed if len(masks) == 1 else _combine([m.packed for m in masks], combine)
+    if len(masks) == 1:
+        packed, sparsity = first.packed, first.sparsity
+    else:
+        _check_one_bit(masks)
+        for mask in masks[1:]:
+            _check_alike(first, mask)
+        packed = _combine([mask.packed for mask in masks], combine)
+        sparsity = sparsity_of(packed, first.shapes)
     return CombinedMask(
         relations=tuple(mask.relation for mask in masks),
         combine=combine,
         digest=combined_digest(str(combine), [mask.digest for mask in masks]),
-        sparsity=sparsity_of(packed, first.shapes),
+        sparsity=sparsity,
         packed=packed,
         shapes=first.shapes,
         base_digest=first.base_digest,
+        bits_per_weight=first.bits_per_weight,
     )
 
 
@@ -164,6 +175,16 @@ def _combine(
     for bits in result.values():
         bits.flags.writeable = False
     return result
+
+
+def _check_one_bit(masks: Sequence[RelationMask]) -> None:
+    for mask in masks:
+        if mask.bits_per_weight != 1:
+            raise MaskMismatchError(
+                f"mask {mask.relation} has {mask.bits_per_weight} bits a weight, and only masks of "
+                f"one bit, which keep a weight or remove it, can be combined; make one of it by a "
+                f"threshold (`relata masks threshold`), or ask under {mask.relation} alone"
+            )
 
 
 def _check_alike(first: RelationMask, other: RelationMask) -> None:

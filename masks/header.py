@@ -13,9 +13,12 @@ from masks.canonical_json import decode_json, encode_json
 from masks.errors import MaskValueError
 from masks.mask import RelationMask
 from masks.metadata import MaskMetadata
-from masks.rules import check_digest, check_fraction
+from masks.rules import check_digest, check_fraction, check_integer
 
+# One bit a weight, and eight. The kinds have versions of their own, so that readers that know one
+# bit alone go on reading it, and refuse the other by name.
 FORMAT_VERSION = "1"
+EXPECTATION_VERSION = "2"
 
 _TEXTS = (
     "relation",
@@ -41,6 +44,8 @@ _JSONS = (
 _KEYS = frozenset((*_TEXTS, *_JSONS, "format_version", "sparsity", "digest", "checksum"))
 # A mask without one has no such key, so that files older than the key stay equal to new ones.
 _CALIBRATION = "calibration"
+# Version 2 alone has this key.
+_BITS = "bits_per_weight"
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,9 @@ def encode_header(mask: RelationMask) -> dict[str, str]:
     }
     fields |= {key: getattr(mask.metadata, key) for key in _TEXTS}
     fields |= {key: encode_json(getattr(mask.metadata, key)) for key in _JSONS}
+    if mask.bits_per_weight != 1:
+        fields["format_version"] = EXPECTATION_VERSION
+        fields[_BITS] = encode_json(mask.bits_per_weight)
     if mask.metadata.calibration is not None:
         fields[_CALIBRATION] = encode_json(mask.metadata.calibration.to_record())
     return {**fields, "checksum": checksum(fields)}
@@ -85,16 +93,20 @@ def decode_header(fields: Mapping[str, str]) -> Header:
     version = fields.get("format_version")
     if version is None:
         raise MaskValueError("it has no format_version, so that it is no mask file")
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, EXPECTATION_VERSION):
         raise MaskValueError(
-            f"format_version is {version!r:.40}, but this reader knows only {FORMAT_VERSION!r}"
+            f"format_version is {version!r:.40}, but this reader knows only {FORMAT_VERSION!r} and "
+            f"{EXPECTATION_VERSION!r}"
         )
-    for key in sorted(_KEYS ^ (fields.keys() - {_CALIBRATION})):
-        raise MaskValueError(f"metadata {'lack' if key in _KEYS else 'hold the unknown'} {key!r}")
+    keys = _KEYS | {_BITS} if version == EXPECTATION_VERSION else _KEYS
+    for key in sorted(keys ^ (fields.keys() - {_CALIBRATION})):
+        raise MaskValueError(f"metadata {'lack' if key in keys else 'hold the unknown'} {key!r}")
     if fields["checksum"] != checksum(fields):
         raise MaskValueError("metadata do not match their checksum: the file was changed")
     values: dict[str, Any] = {key: fields[key] for key in _TEXTS}
     values |= {key: _decode(key, fields[key]) for key in _JSONS}
+    if _BITS in fields:
+        values[_BITS] = _check_bits(_decode(_BITS, fields[_BITS]))
     if _CALIBRATION in fields:
         record = _decode(_CALIBRATION, fields[_CALIBRATION])
         values[_CALIBRATION] = Calibration.from_record(record)
@@ -103,6 +115,15 @@ def decode_header(fields: Mapping[str, str]) -> Header:
         digest=check_digest("digest", fields["digest"]),
         sparsity=check_fraction("sparsity", _decode("sparsity", fields["sparsity"])),
     )
+
+
+def _check_bits(value: object) -> int:
+    # A mask of one bit is written as version 1 alone: equal masks are equal files.
+    if check_integer(_BITS, value) != 8:
+        raise MaskValueError(
+            f"bits_per_weight must be 8 in format_version {EXPECTATION_VERSION!r}, not {value}"
+        )
+    return 8
 
 
 def _decode(key: str, text: str) -> object:

@@ -12,12 +12,15 @@ from masks.digest import pack_digest
 from masks.errors import MaskFileError, MaskValueError
 from masks.files import read_whole, write_atomically
 from masks.mask import RelationMask
+from masks.metadata import BITS_PER_WEIGHT
 from masks.naming import check_relation_name
 from masks.rules import check_digest, check_fraction, check_integer, check_mapping, check_text
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = "1"
 
+# An entry without it has one bit a weight, so that packs of such masks stay as they were.
+_BITS = "bits_per_weight"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -31,6 +34,7 @@ class PackEntry:
         digest: `RelationMask.digest`.
         sparsity: share of weights removed, 0 to 1.
         facts: how many facts each split of the training data held.
+        bits_per_weight: 1 or 8.
     """
 
     file: str
@@ -38,6 +42,7 @@ class PackEntry:
     digest: str
     sparsity: float
     facts: Mapping[str, int] = field(hash=False)
+    bits_per_weight: int = 1
 
     @classmethod
     def of(cls, mask: RelationMask, sha256: str) -> Self:
@@ -48,7 +53,15 @@ class PackEntry:
             digest=mask.digest,
             sparsity=mask.sparsity,
             facts=mask.metadata.facts,
+            bits_per_weight=mask.bits_per_weight,
         )
+
+    def to_record(self) -> dict[str, Any]:
+        """The entry as the manifest writes it."""
+        record = asdict(self)
+        if self.bits_per_weight == 1:
+            del record[_BITS]
+        return record
 
 
 @dataclass(frozen=True)
@@ -106,7 +119,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "name": manifest.name,
         "base_model": manifest.base_model,
         "base_digest": manifest.base_digest,
-        "masks": {name: asdict(entry) for name, entry in sorted(manifest.entries.items())},
+        "masks": {name: entry.to_record() for name, entry in sorted(manifest.entries.items())},
         "extra": dict(manifest.extra),
     }
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
@@ -173,7 +186,10 @@ def _parse(data: bytes) -> Manifest:
 
 def _parse_entry(relation: str, content: object) -> PackEntry:
     entry = check_mapping(f"the entry of {relation}", content)
-    _check_keys(f"the entry of {relation}", entry, {*PackEntry.__dataclass_fields__})
+    bits = entry.pop(_BITS, 1)
+    if bits not in BITS_PER_WEIGHT or isinstance(bits, bool):
+        raise MaskValueError(f"bits_per_weight of {relation} must be 1 or 8, not {bits!r:.40}")
+    _check_keys(f"the entry of {relation}", entry, {*PackEntry.__dataclass_fields__} - {_BITS})
     # Any other name could lead out of the folder.
     if entry["file"] != mask_file_name(relation):
         raise MaskValueError(
@@ -191,6 +207,7 @@ def _parse_entry(relation: str, content: object) -> PackEntry:
         facts={
             name: check_integer(f"the facts of {relation}", count) for name, count in facts.items()
         },
+        bits_per_weight=check_integer(f"bits_per_weight of {relation}", bits),
     )
 
 

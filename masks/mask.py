@@ -1,8 +1,8 @@
-"""A relation's mask in memory: metadata and packed bits that agree."""
+"""A relation's mask in memory: metadata and packed bits, or values, that agree."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import NotRequired, Protocol, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from masks.bits import (
 from masks.calibration import Calibration
 from masks.digest import mask_digest
 from masks.errors import MaskValueError
+from masks.expectation import expectation_of, expected_sparsity, kept_at, quantise
 from masks.metadata import MaskMetadata
 from masks.rules import Setting
 
@@ -43,20 +44,80 @@ class PackedMask(Protocol):
 
     @property
     def packed(self) -> Mapping[str, NDArray[np.uint8]]:
-        """Read-only uint8 (rows, ceil(columns / 8)) of each matrix, by parameter name."""
+        """Read-only uint8 of each matrix, by parameter name.
+
+        (rows, ceil(columns / 8)) at one bit a weight, (rows, columns) at eight.
+        """
+
+    @property
+    def bits_per_weight(self) -> int:
+        """1: each weight is kept or removed; 8: each is multiplied by a value / 255."""
+
+
+def keep_of(mask: PackedMask, name: str) -> NDArray[np.bool_]:
+    """A matrix's boolean (rows, columns) mask, True where the weight is kept.
+
+    Raises:
+        KeyError: the mask does not cover that parameter.
+        MaskValueError: the mask has 8 bits a weight, and decides on none.
+    """
+    packed = mask.packed[name]
+    if mask.bits_per_weight != 1:
+        raise MaskValueError(
+            "a mask of 8 bits a weight neither keeps nor removes a weight; its values multiply "
+            "them: ask for those, or make a mask of one bit by a threshold"
+        )
+    return unpack_bits(packed, mask.shapes[name][1])
+
+
+def weights_of(mask: PackedMask, name: str) -> NDArray[np.float32]:
+    """What the mask multiplies a matrix's weights with, (rows, columns), from 0 to 1.
+
+    0 or 1 at one bit a weight, value / 255 at eight.
+
+    Raises:
+        KeyError: the mask does not cover that parameter.
+    """
+    if mask.bits_per_weight == 1:
+        return keep_of(mask, name).astype(np.float32)
+    return expectation_of(mask.packed[name])
+
+
+class MaskFields(TypedDict):
+    """The fields of `MaskMetadata` that do not follow from the weights."""
+
+    relation: str
+    base_model: str
+    base_digest: str
+    architecture: str
+    layers: tuple[int, int]
+    method: str
+    threshold: float | None
+    templates: tuple[str, ...]
+    data_name: str
+    data_digest: str
+    seed: int
+    validation: Mapping[str, float]
+    tool_version: str
+    settings: NotRequired[Mapping[str, Setting]]
+    facts: NotRequired[Mapping[str, int]]
+    calibration: NotRequired[Calibration | None]
 
 
 @dataclass(frozen=True, eq=False)
 class RelationMask:
-    """Which weights one relation keeps. Arrays are read-only (copied if they were not).
+    """Which weights one relation keeps, or how much of each.
 
-    Two masks are equal if their metadata and bits are.
+    Arrays are read-only (copied if they were not). Two masks are equal if their metadata and bits
+    are.
 
     Attributes:
         metadata: facts about the mask.
-        packed: uint8 (rows, ceil(columns / 8)) by the base model's parameter name.
+        packed: uint8 by the base model's parameter name: bits (rows, ceil(columns / 8)), or, at 8
+            bits a weight, values (rows, columns).
         digest: `sha256:<hex>` of base, names, shapes and bits (`masks.digest`).
-        sparsity: share of weights removed, 0 to 1.
+        sparsity: share of weights removed, 0 to 1; at 8 bits a weight the mean of
+            1 - value / 255, the share removed on average.
 
     Raises:
         MaskValueError: names differ from those of `metadata.shapes`, or an array is not uint8,
@@ -69,35 +130,16 @@ class RelationMask:
     sparsity: float = field(init=False)
 
     def __post_init__(self) -> None:
-        shapes = self.metadata.shapes
+        shapes, bits = self.metadata.shapes, self.bits_per_weight
         _check_names(shapes, self.packed)
-        packed = {name: _checked(name, self.packed[name], shapes[name]) for name in shapes}
+        packed = {name: _checked(name, self.packed[name], shapes[name], bits) for name in shapes}
+        sparsity = (sparsity_of if bits == 1 else expected_sparsity)(packed, shapes)
         object.__setattr__(self, "packed", packed)
-        object.__setattr__(self, "digest", mask_digest(self.base_digest, shapes, packed))
-        object.__setattr__(self, "sparsity", sparsity_of(packed, shapes))
+        object.__setattr__(self, "digest", mask_digest(self.base_digest, shapes, packed, bits))
+        object.__setattr__(self, "sparsity", sparsity)
 
     @classmethod
-    def from_keep(
-        cls,
-        keep: Mapping[str, NDArray[np.bool_]],
-        *,
-        relation: str,
-        base_model: str,
-        base_digest: str,
-        architecture: str,
-        layers: tuple[int, int],
-        method: str,
-        threshold: float | None,
-        templates: tuple[str, ...],
-        data_name: str,
-        data_digest: str,
-        seed: int,
-        validation: Mapping[str, float],
-        tool_version: str,
-        settings: Mapping[str, Setting] | None = None,
-        facts: Mapping[str, int] | None = None,
-        calibration: Calibration | None = None,
-    ) -> Self:
+    def from_keep(cls, keep: Mapping[str, NDArray[np.bool_]], **fields: Unpack[MaskFields]) -> Self:
         """Make a mask from boolean (rows, columns) matrices, True where the weight is kept.
 
         The other arguments are the fields of `MaskMetadata`; its shapes are those of `keep`.
@@ -106,26 +148,38 @@ class RelationMask:
             MaskValueError: a matrix or a metadata field breaks a rule.
         """
         packed = {name: pack_bits(matrix) for name, matrix in keep.items()}
-        metadata = MaskMetadata(
-            relation=relation,
-            base_model=base_model,
-            base_digest=base_digest,
-            architecture=architecture,
-            layers=layers,
-            method=method,
-            threshold=threshold,
-            shapes={name: (matrix.shape[0], matrix.shape[1]) for name, matrix in keep.items()},
-            templates=templates,
-            data_name=data_name,
-            data_digest=data_digest,
-            seed=seed,
-            validation=validation,
-            tool_version=tool_version,
-            settings=settings or {},
-            facts=facts or {},
-            calibration=calibration,
-        )
-        return cls(metadata, packed)
+        return cls(MaskMetadata(shapes=_shapes(keep), **fields), packed)
+
+    @classmethod
+    def from_expectation(
+        cls, expectation: Mapping[str, NDArray[np.floating]], **fields: Unpack[MaskFields]
+    ) -> Self:
+        """Make a mask of 8 bits a weight from (rows, columns) matrices of floats from 0 to 1.
+
+        Each is rounded to the nearest value / 255. The other arguments are as for `from_keep`;
+        `threshold` must be None.
+
+        Raises:
+            MaskValueError: a matrix or a metadata field breaks a rule.
+        """
+        values = {name: quantise(name, matrix) for name, matrix in expectation.items()}
+        return cls.from_values(values, **fields)
+
+    @classmethod
+    def from_values(
+        cls, values: Mapping[str, NDArray[np.uint8]], **fields: Unpack[MaskFields]
+    ) -> Self:
+        """The same from values that are quantised already, uint8 (rows, columns).
+
+        Raises:
+            MaskValueError: a matrix or a metadata field breaks a rule.
+        """
+        for name, matrix in values.items():
+            if matrix.ndim != 2:
+                raise MaskValueError(
+                    f"the values of {name} have rows and columns, not shape {matrix.shape}"
+                )
+        return cls(MaskMetadata(shapes=_shapes(values), bits_per_weight=8, **fields), values)
 
     @property
     def relation(self) -> str:
@@ -143,6 +197,11 @@ class RelationMask:
         return self.metadata.shapes
 
     @property
+    def bits_per_weight(self) -> int:
+        """1: each weight is kept or removed; 8: each is multiplied by a value / 255."""
+        return self.metadata.bits_per_weight
+
+    @property
     def weight_count(self) -> int:
         """Weights the mask decides on, kept and removed."""
         return count_weights(self.shapes)
@@ -152,8 +211,38 @@ class RelationMask:
 
         Raises:
             KeyError: the mask does not cover that parameter.
+            MaskValueError: the mask has 8 bits a weight, and decides on none.
         """
-        return unpack_bits(self.packed[name], self.shapes[name][1])
+        return keep_of(self, name)
+
+    def values(self, name: str) -> NDArray[np.uint8]:
+        """The matrix's values (rows, columns) of a mask of 8 bits a weight, read-only.
+
+        Raises:
+            KeyError: the mask does not cover that parameter.
+            MaskValueError: the mask has one bit a weight.
+        """
+        packed = self.packed[name]
+        if self.bits_per_weight != 8:
+            raise MaskValueError("a mask of one bit a weight has no values; ask what it keeps")
+        return packed
+
+    def at_threshold(self, threshold: float) -> Self:
+        """The mask of one bit a weight that keeps the weights whose value / 255 reaches it.
+
+        It answers otherwise than this one does, so that it has neither its validation nor its
+        calibration.
+
+        Raises:
+            MaskValueError: this mask has one bit a weight, or the threshold is not from 0 to 1.
+        """
+        if self.bits_per_weight == 1:
+            raise MaskValueError(f"mask {self.relation} has one bit a weight already")
+        packed = {n: pack_bits(kept_at(values, threshold)) for n, values in self.packed.items()}
+        metadata = replace(
+            self.metadata, bits_per_weight=1, threshold=threshold, validation={}, calibration=None
+        )
+        return type(self)(metadata, packed)
 
     def with_calibration(self, calibration: Calibration | None) -> Self:
         """The same mask, calibrated otherwise; its digest stays."""
@@ -177,18 +266,27 @@ def _check_names(
         raise MaskValueError(f"there are bits for {name}, but shapes do not name it")
 
 
-def _checked(name: str, bits: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+def _shapes(matrices: Mapping[str, NDArray[np.generic]]) -> dict[str, tuple[int, int]]:
+    return {name: (matrix.shape[0], matrix.shape[1]) for name, matrix in matrices.items()}
+
+
+def _checked(
+    name: str, packed: NDArray[np.uint8], shape: tuple[int, int], bits_per_weight: int
+) -> NDArray[np.uint8]:
     rows, columns = shape
-    if bits.dtype != np.uint8:
-        raise MaskValueError(f"the bits of {name} must be uint8, not {bits.dtype}")
-    if bits.shape != (rows, packed_columns(columns)):
+    what, right = "bits", (rows, packed_columns(columns))
+    if bits_per_weight == 8:
+        what, right = "values", shape
+    if packed.dtype != np.uint8:
+        raise MaskValueError(f"the {what} of {name} must be uint8, not {packed.dtype}")
+    if packed.shape != right:
         raise MaskValueError(
-            f"the bits of {name} must have shape {(rows, packed_columns(columns))} "
-            f"for {rows} x {columns} weights, not {bits.shape}"
+            f"the {what} of {name} must have shape {right} for {rows} x {columns} weights of "
+            f"{bits_per_weight} bit{'s' * (bits_per_weight > 1)}, not {packed.shape}"
         )
-    if has_trailing_bits(bits, columns):
+    if bits_per_weight == 1 and has_trailing_bits(packed, columns):
         raise MaskValueError(f"the bits of {name} are set beyond its {columns} columns")
-    return _frozen(bits)
+    return _frozen(packed)
 
 
 def _frozen(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ from masks.rules import (
 )
 
 METHODS = ("deterministic", "stochastic", "top-k", "hard-concrete")
+BITS_PER_WEIGHT = (1, 8)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class MaskMetadata:
         settings: hyper-parameters of the training run.
         facts: how many facts each split held, e.g. `train`.
         calibration: from log-probabilities to probabilities of being true; None if there is none.
+        bits_per_weight: 1, each weight is kept or removed; or 8, each is multiplied by a value
+            from 0 to 1, the expectation of a stochastic mask, which is cut at no threshold.
 
     Raises:
         MaskValueError: a field breaks its rule; the message names the field.
@@ -70,6 +73,7 @@ class MaskMetadata:
     settings: Mapping[str, Setting] = field(default_factory=dict, hash=False)
     facts: Mapping[str, int] = field(default_factory=dict, hash=False)
     calibration: Calibration | None = None
+    bits_per_weight: int = 1
 
     def __post_init__(self) -> None:
         check_relation_name(self.relation)
@@ -86,6 +90,7 @@ class MaskMetadata:
             raise MaskValueError(
                 f"calibration must be a Calibration or None, not {self.calibration!r:.80}"
             )
+        self._check_bits_per_weight()
         normalised = {
             "layers": check_layers("layers", self.layers),
             "threshold": None
@@ -109,6 +114,16 @@ class MaskMetadata:
         for name, value in normalised.items():
             object.__setattr__(self, name, value)
         self._check_layers_of_matrices()
+
+    def _check_bits_per_weight(self) -> None:
+        bits = check_integer("bits_per_weight", self.bits_per_weight)
+        if bits not in BITS_PER_WEIGHT:
+            raise MaskValueError(f"bits_per_weight must be 1 or 8, not {bits}")
+        if bits == 8 and self.threshold is not None:
+            raise MaskValueError(
+                "a mask of 8 bits a weight is cut at no threshold: threshold must be None, "
+                f"not {self.threshold!r:.80}"
+            )
 
     def _check_layers_of_matrices(self) -> None:
         # The model runs unmasked below `layers[0]`: a matrix there would be ignored in silence.

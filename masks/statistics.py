@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from masks.bits import count_kept, count_weights
 from masks.errors import MaskMismatchError, MaskValueError
+from masks.expectation import STEPS, sum_of_values
 from masks.mask import PackedMask, RelationMask
 from masks.naming import layer_of, role_of
 
@@ -60,8 +61,14 @@ def overlap(a: PackedMask, b: PackedMask) -> Overlap:
     """Compare two masks over the same matrices.
 
     Raises:
-        MaskMismatchError: the masks cover different matrices.
+        MaskMismatchError: the masks cover different matrices, or one has 8 bits a weight and
+            decides on none.
     """
+    if a.bits_per_weight != 1 or b.bits_per_weight != 1:
+        raise MaskMismatchError(
+            "masks of 8 bits a weight keep and remove no weights that could be compared; make "
+            "masks of one bit of them by a threshold"
+        )
     if a.shapes != b.shapes:
         raise MaskMismatchError("masks over different matrices cannot be compared")
     both = sum(count_kept(bits & b.packed[name]) for name, bits in a.packed.items())
@@ -72,7 +79,7 @@ def overlap_matrix(masks: Sequence[RelationMask]) -> OverlapMatrix:
     """Compare every pair of masks over the same matrices.
 
     Raises:
-        MaskMismatchError: the masks cover different matrices.
+        MaskMismatchError: as `overlap` does.
         MaskValueError: there are no masks.
     """
     if not masks:
@@ -101,10 +108,12 @@ def _overlap(both: int, either: int, total: int) -> Overlap:
 
 
 def _sparsity_by(mask: PackedMask, key_of: Callable[[str], Key | None]) -> dict[Key, float]:
+    # In whole numbers, so that the sum is exact: bits, or 255ths of a weight.
+    steps, count = (1, count_kept) if mask.bits_per_weight == 1 else (STEPS, sum_of_values)
     kept: dict[Key, int] = defaultdict(int)
     total: dict[Key, int] = defaultdict(int)
     for name, (rows, columns) in mask.shapes.items():
         if (key := key_of(name)) is not None:
-            kept[key] += count_kept(mask.packed[name])
-            total[key] += rows * columns
+            kept[key] += count(mask.packed[name])
+            total[key] += rows * columns * steps
     return {key: (total[key] - kept[key]) / total[key] for key in total}

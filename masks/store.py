@@ -146,6 +146,7 @@ class MaskPack:
         for what, found, listed in (
             ("relation", mask.relation, relation),
             ("base_digest", mask.base_digest, self.base_digest),
+            ("bits_per_weight", mask.bits_per_weight, entry.bits_per_weight),
             ("digest", mask.digest, entry.digest),
             ("sparsity", mask.sparsity, entry.sparsity),
             ("facts", mask.metadata.facts, entry.facts),

@@ -166,8 +166,16 @@ class Engine:
             counts[-1] += 1
             last = digest
         # The kernel applies the bits of many sets for less than their dense weights take to read.
-        get = self._unmade if self._from_bits and len(different) > 1 else self.cache.get
-        return [None if mask is None else get(mask) for mask in different], counts
+        unmade = self._from_bits and len(different) > 1
+        sets: list[MaskedLayers | None] = []
+        for mask in different:
+            if mask is None:
+                sets.append(None)
+            elif unmade and mask.bits_per_weight == 1:
+                sets.append(self._unmade(mask))
+            else:
+                sets.append(self.cache.get(mask))
+        return sets, counts
 
     def _unmade(self, mask: PackedMask) -> MaskedLayers:
         """The layers of a mask whose bits meet the weights at each use."""
@@ -194,11 +202,16 @@ class Engine:
 
 
 def _by_mask(masks: Sequence[PackedMask | None]) -> list[int]:
-    """Places of the masks, equal ones together, in order of their first."""
-    groups: dict[str | None, list[int]] = {}
+    """Places of the masks, equal ones together, in order of their first.
+
+    Those of 8 bits a weight come last: the kernel does all before them in one call.
+    """
+    groups: dict[tuple[bool, str | None], list[int]] = {}
     for place, mask in enumerate(masks):
-        groups.setdefault(None if mask is None else mask.digest, []).append(place)
-    return [place for group in groups.values() for place in group]
+        key = (False, None) if mask is None else (mask.bits_per_weight == 8, mask.digest)
+        groups.setdefault(key, []).append(place)
+    ordered = sorted(groups.items(), key=lambda group: group[0][0])
+    return [place for _, group in ordered for place in group]
 
 
 def _sums(sizes: Sequence[int], counts: Sequence[int]) -> tuple[int, ...]:

@@ -5,8 +5,9 @@ by mask set, and the weights of each set, so that a kernel does all sets in one 
 (`plm.native`). What is here besides is the reference that the kernel is compared with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -41,13 +42,21 @@ class MaskedLinear:
 
     Attributes:
         base: the affine map without a mask.
-        bits: uint8 (out, ceil(in / 8)), M packed little-endian.
-        native: whether the native kernel may apply it.
+        bits: uint8 (out, ceil(in / 8)), M packed little-endian; at 8 bits a weight (out, in), the
+            values of which M is a 255th.
+        native: whether the native kernel may apply it where it can.
+        bits_per_weight: 1 or 8.
     """
 
     base: Linear
     bits: NDArray[np.uint8]
     native: bool = True
+    bits_per_weight: int = 1
+
+    @property
+    def from_bits(self) -> bool:
+        """Whether the native kernel may apply it: it knows one bit a weight alone."""
+        return self.native and self.bits_per_weight == 1
 
     @property
     def bias(self) -> Tensor | None:
@@ -57,7 +66,7 @@ class MaskedLinear:
     @property
     def weight(self) -> Tensor:
         """W * M (out, in), good until this thread makes the next one."""
-        return masked_weight(self.base.weight, self.bits)
+        return masked_weight(self.base.weight, self.bits, self.bits_per_weight)
 
 
 AnyLinear = Linear | MaskedLinear
@@ -73,36 +82,64 @@ def linear(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> 
         return output
     if len(parts) == 1:
         return functional.linear(states, parts[0].weight, parts[0].bias)
-    blocks = zip(states.split(list(sizes)), parts, strict=True)
     if torch.is_grad_enabled():
+        blocks = zip(states.split(list(sizes)), parts, strict=True)
         return torch.cat([functional.linear(block, p.weight, p.bias) for block, p in blocks])
-    output = None
-    # Each product is written where it belongs: joining them would copy all states once more.
-    start = 0
-    for block, part in blocks:
-        weight = part.weight
-        if output is None:
-            output = states.new_empty(len(states), len(weight))
-        place = output[start : start + len(block)]
-        if part.bias is None:
-            torch.mm(block, weight.t(), out=place)
-        else:
-            torch.addmm(part.bias, block, weight.t(), out=place)
-        start += len(block)
-    if output is None:
+    if not parts:
         raise ValueError("there is nothing to apply")
+    output = states.new_empty(len(states), len(_base(parts[0]).weight))
+    start = 0
+    for run, run_sizes in _runs(parts, sizes):
+        end = start + sum(run_sizes)
+        _apply_run(states[start:end], run, run_sizes, output[start:end])
+        start = end
     return output
+
+
+def _base(part: AnyLinear) -> Linear:
+    return part.base if isinstance(part, MaskedLinear) else part
+
+
+def _runs(
+    parts: Sequence[AnyLinear], sizes: Sequence[int]
+) -> Iterator[tuple[list[AnyLinear], list[int]]]:
+    """Neighbours that the kernel can do in one call, with their sizes; others are alone."""
+
+    def together(pair: tuple[AnyLinear, int]) -> int:
+        part = pair[0]
+        return id(part if isinstance(part, MaskedLinear) and not part.from_bits else _base(part))
+
+    for _, run in groupby(zip(parts, sizes, strict=True), together):
+        pairs = list(run)
+        yield [part for part, _ in pairs], [size for _, size in pairs]
+
+
+def _apply_run(
+    states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int], output: Tensor
+) -> None:
+    """Write the product of one of `_runs`, (N, in) -> (N, out), into `output`."""
+    masked = any(isinstance(part, MaskedLinear) for part in parts)
+    if masked and (product := _native(states, parts, sizes)) is not None:
+        output.copy_(product)
+        return
+    # Each product is written where it belongs: joining them would copy all states once more.
+    blocks = zip(states.split(list(sizes)), output.split(list(sizes)), parts, strict=True)
+    for block, place, part in blocks:
+        weight = part.weight.t()
+        if part.bias is None:
+            torch.mm(block, weight, out=place)
+        else:
+            torch.addmm(part.bias, block, weight, out=place)
 
 
 def _native(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor | None:
     """The same by the native kernel; None where it is not the one to do it."""
-    if len(states) > _MANY_ROWS * len(parts) or (run := kernel()) is None:
+    if not parts or len(states) > _MANY_ROWS * len(parts) or (run := kernel()) is None:
         return None
-    bases = [part.base if isinstance(part, MaskedLinear) else part for part in parts]
-    base = bases[0]
-    if any(other is not base for other in bases) or not run.takes(states, base.weight):
+    base = _base(parts[0])
+    if any(_base(other) is not base for other in parts) or not run.takes(states, base.weight):
         return None
-    if not all(part.native for part in parts if isinstance(part, MaskedLinear)):
+    if not all(part.from_bits for part in parts if isinstance(part, MaskedLinear)):
         return None
     bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
     return run(states, base.weight, base.bias, bits, [len(states)] if len(parts) == 1 else sizes)

@@ -52,10 +52,11 @@ def check_belongs(base: BaseModel, mask: PackedMask) -> None:
 
 
 def masked_layers(base: BaseModel, mask: PackedMask, *, native: bool = True) -> MaskedLayers:
-    """The layers of a mask, whose bits meet the weights at each use.
+    """The layers of a mask, whose bits (or values) meet the weights at each use.
 
     Takes no memory of its own: thousands of masks cost their bits. `native` lets the native kernel
-    apply them where it can; elsewhere W * M is made in memory that all masks share.
+    apply them where it can; elsewhere, and always at 8 bits a weight, W * M is made in memory that
+    all masks share.
 
     Raises:
         MaskMismatchError: another base, no matrix, a matrix that this base does not have, or one
@@ -76,7 +77,7 @@ def masked_layers(base: BaseModel, mask: PackedMask, *, native: bool = True) -> 
                 f"the mask has shape {tuple(shape)} for {name}; {base.name} has "
                 f"{tuple(old.weight.shape)}"
             )
-        masked = MaskedLinear(old, mask.packed[name], native)
+        masked = MaskedLinear(old, mask.packed[name], native, mask.bits_per_weight)
         by_layer.setdefault(place.layer, {})[place.role] = masked
     if not by_layer:
         raise MaskMismatchError("the mask covers no matrix")
@@ -91,8 +92,8 @@ def masked_layers(base: BaseModel, mask: PackedMask, *, native: bool = True) -> 
 def materialise(base: BaseModel, mask: PackedMask) -> MaskedLayers:
     """Make W * M of every matrix the mask covers, on the base's device and in its dtype, to keep.
 
-    The base's weights are only read. Bits are unpacked on the device, so that one bit a weight
-    crosses the bus.
+    The base's weights are only read. Bits are unpacked on the device, so that no more than the
+    mask itself crosses the bus.
 
     Raises:
         MaskMismatchError: as `masked_layers` does.
@@ -118,8 +119,8 @@ def _materialised(layer: LayerWeights) -> LayerWeights:
 def _kept(part: MaskedLinear) -> torch.Tensor:
     weight = part.base.weight
     if weight.device.type == "cpu":
-        return multiply_into(torch.empty_like(weight), weight, part.bits)
-    return masked_weight(weight, part.bits)
+        return multiply_into(torch.empty_like(weight), weight, part.bits, part.bits_per_weight)
+    return masked_weight(weight, part.bits, part.bits_per_weight)
 
 
 def _linear_at(base: BaseModel, place: MaskableWeight) -> Linear:

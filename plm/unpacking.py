@@ -1,4 +1,4 @@
-"""Bits of a mask to W * M: the one place where a packed mask meets the weights."""
+"""Bits or values of a mask to W * M: the one place where a mask meets the weights."""
 
 import threading
 
@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+_STEPS = 255  # a value of eight bits multiplies by value / 255
 
 
 class _Scratch(threading.local):
@@ -25,23 +27,37 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def masked_weight(weight: Tensor, bits: NDArray[np.uint8]) -> Tensor:
+def masked_weight(weight: Tensor, bits: NDArray[np.uint8], bits_per_weight: int = 1) -> Tensor:
     """W * M (out, in) of packed bits (out, ceil(in / 8)); the weight is only read.
 
-    On a CPU it lies in a buffer of the calling thread and is good until the thread's next call;
-    on another device it is new.
+    At 8 bits a weight `bits` are the values (out, in), and M is values / 255. On a CPU the product
+    lies in a buffer of the calling thread and is good until the thread's next call; on another
+    device it is new.
     """
     if weight.device.type == "cpu":
-        return multiply_into(_scratch.like(weight), weight, bits)
+        return multiply_into(_scratch.like(weight), weight, bits, bits_per_weight)
+    if bits_per_weight == 8:
+        return _expectation_into(torch.empty_like(weight), bits).mul_(weight)
     return unpack_on_device(bits, weight.shape[1], weight.device).to(weight.dtype).mul_(weight)
 
 
-def multiply_into(place: Tensor, weight: Tensor, bits: NDArray[np.uint8]) -> Tensor:
+def multiply_into(
+    place: Tensor, weight: Tensor, bits: NDArray[np.uint8], bits_per_weight: int = 1
+) -> Tensor:
     """Write W * M into `place` (out, in), all on the CPU; `place` is returned."""
+    if bits_per_weight == 8:
+        return _expectation_into(place, bits).mul_(weight)
     # Converted first, and from bytes: a product of float and bool takes three times as long on a
     # CPU, and so does the conversion of bools.
     keep = unpack_keep(bits, weight.shape[1]).view(torch.uint8)
     return place.copy_(keep).mul_(weight)
+
+
+def _expectation_into(place: Tensor, values: NDArray[np.uint8]) -> Tensor:
+    # A copy, because masks are read-only and torch has no read-only tensors. It is moved before
+    # it is converted, so that a byte a weight crosses the bus. Divided, not multiplied by 1 / 255:
+    # 255 must leave a weight as it is in every type.
+    return place.copy_(torch.from_numpy(np.array(values)).to(place.device)).div_(_STEPS)
 
 
 def unpack_keep(packed: NDArray[np.uint8], columns: int) -> Tensor:

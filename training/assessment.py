@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from masks import RelationMask, check_fits
 from plm import BaseModel, object_token_id
@@ -23,9 +22,17 @@ from training.evaluation import (
     mismatched_assignment,
     random_keep,
     rank_targets,
+    shuffled,
     stacked,
 )
-from training.learning import MOST_TOKENS, layers_under, object_tokens, questions_of
+from training.learning import (
+    MOST_TOKENS,
+    Multipliers,
+    layers_under,
+    multipliers_of,
+    object_tokens,
+    questions_of,
+)
 
 UNMASKED = "unmasked"
 MASKED = "masked"
@@ -35,8 +42,6 @@ RANDOM_SAME = "random masks, learned sparsity"
 RANDOM_HALF = "random masks, 50 %"
 # Masks of others that a relation is asked under: all of them up to so many relations.
 _OTHERS = 15
-
-_Keep = Mapping[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -96,16 +101,16 @@ def assess(
 
 def _systems(
     what: Assessed, relation: str, relations: Sequence[str], seed: int
-) -> Iterator[tuple[str, Iterable[_Keep]]]:
+) -> Iterator[tuple[str, Iterable[Multipliers]]]:
     """Each system with the masks it runs a relation under."""
     mask = what.masks[relation]
     shapes = {name: tuple(shape) for name, shape in mask.shapes.items()}
     yield UNMASKED, [{name: np.ones(shape, dtype=np.bool_) for name, shape in shapes.items()}]
-    yield MASKED, [_keep_of(mask)]
+    yield MASKED, [multipliers_of(mask)]
     if others := _others(relation, relations):
         # Unpacked one by one: a hundred masks of a large base do not fit.
-        yield MISMATCHED, (_keep_of(what.masks[other]) for other in others)
-    yield RANDOM_SAME, [random_keep(shapes, mask.sparsity, seed)]
+        yield MISMATCHED, (multipliers_of(what.masks[other]) for other in others)
+    yield RANDOM_SAME, [_random_like(mask, shapes, seed)]
     yield RANDOM_HALF, [random_keep(shapes, 0.5, seed)]
 
 
@@ -115,11 +120,16 @@ def _others(relation: str, relations: Sequence[str]) -> list[str]:
     return [mismatched_assignment(relations, shift)[relation] for shift in shifts]
 
 
-def _keep_of(mask: RelationMask) -> dict[str, NDArray[np.bool_]]:
-    return {name: mask.keep(name) for name in mask.shapes}
+def _random_like(
+    mask: RelationMask, shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> Multipliers:
+    if mask.bits_per_weight == 1:
+        return random_keep(shapes, mask.sparsity, seed)
+    # Random bits would remove whole weights where the mask weakens all of them a little.
+    return shuffled(multipliers_of(mask), seed)
 
 
-def _ranker(base: BaseModel, what: Assessed, relation: str) -> Callable[[_Keep], Ranks]:
+def _ranker(base: BaseModel, what: Assessed, relation: str) -> Callable[[Multipliers], Ranks]:
     """What ranks the relation's test facts under a mask; the lower layers run once for all."""
     mask = what.masks[relation]
     layers = mask.metadata.layers

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from masks import RelationMask
 from plm import BaseModel
@@ -17,8 +16,11 @@ from training.evaluation.verdict import LEAST_FACTS
 from training.learning import (
     LearnConfig,
     LearnProgress,
+    Multipliers,
+    Reminders,
     layers_under,
     learn_masks,
+    multipliers_of,
     questions_of,
 )
 from training.progress import Workload
@@ -34,8 +36,6 @@ _NOTE = (
     "of the larger ones, and `--further` facts are not used. `rising`: the last doubling of the "
     "facts helped, so more of them probably will."
 )
-
-_Keep = Mapping[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class LearningCurve:
 class CurveSetting:
     """What the curves are of: the run's split, its masks, templates, settings and seed.
 
-    `objects` are what a relation's objects are ranked among, where not the whole vocabulary.
+    `objects` are what a relation's objects are ranked among, where not the whole vocabulary;
+    `reminders` are there if the settings have a weight for them.
     """
 
     split: Split
@@ -85,6 +86,7 @@ class CurveSetting:
     config: LearnConfig
     seed: int
     objects: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reminders: Reminders | None = None
 
 
 def learning_curves(
@@ -182,7 +184,7 @@ def _curve(
         # The pack's mask has further facts in it.
         sizes.append(len(order))
     total = sum(sizes)
-    keeps: list[_Keep] = []
+    masks: list[Multipliers] = []
     for place, size in enumerate(sizes):
         before = sum(sizes[:place])
 
@@ -197,17 +199,18 @@ def _curve(
             setting.config,
             seed=setting.seed,
             objects=setting.objects,
+            reminders=setting.reminders,
             report=report,
         )
-        keeps.append(learned.keep)
+        masks.append(learned.multipliers)
     if len(sizes) == len(SHARES):
         sizes.append(len(order))
-        keeps.append({name: mask.keep(name) for name in mask.shapes})
+        masks.append(multipliers_of(mask))
     layers = mask.metadata.layers
     questions = questions_of(
         base, part.validation, templates.evaluation, layers[0], setting.objects.get(relation)
     )
-    values = [reciprocal_rank(questions.ranks(layers_under(base, layers, keep))) for keep in keeps]
+    values = [reciprocal_rank(questions.ranks(layers_under(base, layers, one))) for one in masks]
     points = tuple(
         CurvePoint(size, mean_interval([of_share], seed=_BOOTSTRAP_SEED))
         for size, of_share in zip(sizes, values, strict=True)

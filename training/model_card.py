@@ -37,8 +37,8 @@ def model_card(pack: MaskPack, evaluation: Evaluation, curves: Sequence[Learning
     sections = [
         _front_matter(),
         f"# {pack.name}",
-        f"Relation masks for `{pack.base_model}`: {_relations(len(masks))}, each one bit for each "
-        "weight of the base's upper layers. Relata serves them: "
+        f"Relation masks for `{pack.base_model}`: {_relations(len(masks))}, each "
+        f"{_bits(masks)} for each weight of the base's upper layers. Relata serves them: "
         "the base stays as it is, and a request names the relation whose mask it is asked under.",
         _origin(pack, masks, evaluation),
         "## Relations",
@@ -65,6 +65,12 @@ def model_card(pack: MaskPack, evaluation: Evaluation, curves: Sequence[Learning
     sections += ["## Serving", _serving(pack, next(iter(masks.values())))]
     sections += ["## Limits", "\n".join(f"- {limit}" for limit in _LIMITS)]
     return "\n\n".join(sections) + "\n"
+
+
+def _bits(masks: dict[str, RelationMask]) -> str:
+    counts = {mask.bits_per_weight for mask in masks.values()}
+    words = " or ".join(word for bits, word in ((1, "one"), (8, "eight")) if bits in counts)
+    return f"{words} bit{'' if counts == {1} else 's'}"
 
 
 def _front_matter() -> str:

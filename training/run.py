@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from masks import MANIFEST_NAME, MaskPack, RelationMask, add_to_pack, write_pack
+from masks import MANIFEST_NAME, MaskFields, MaskPack, RelationMask, add_to_pack, write_pack
 from plm import BaseModel
 from training.assessment import Assessed, assess
 from training.calibration import Fit, calibrate, measure_masks
@@ -88,6 +88,13 @@ class Plan:
         """What the objects of a relation are ranked among, where that is not all tokens."""
         return objects_to_rank(base, self.facts.triples)
 
+    def reminders(self, base: BaseModel) -> Reminders | None:
+        """The text to remember, asked of the unmasked model."""
+        if self.remember is None:
+            return None
+        first, _ = layer_range(base, self.config)
+        return Reminders(base, self.remember.prompts, first)
+
 
 @dataclass(frozen=True)
 class Event:
@@ -141,11 +148,7 @@ def train(
         if not done.issuperset(names := relations[start : start + plan.together])
     ]
     work = Workload([len(part.train) for group in groups for parts in group for part in parts])
-    reminders = None
-    if plan.remember is not None:
-        first_layer, _ = layer_range(base, plan.config)
-        reminders = Reminders(base, plan.remember.prompts, first_layer)
-    objects = plan.objects(base)
+    objects, reminders = plan.objects(base), plan.reminders(base)
     learned_parts = 0
     for group in groups:
 
@@ -250,6 +253,7 @@ def curves_of_run(
         config=plan.config,
         seed=plan.seed,
         objects=plan.objects(base),
+        reminders=plan.reminders(base),
     )
     return learning_curves(base, setting, out / CURVES, tell=tell)
 
@@ -349,15 +353,14 @@ def _mask_of(
     base: BaseModel, plan: Plan, part: Split, sources: Sequence[Facts], learned: LearnedMask
 ) -> RelationMask:
     relation = part.train[0].relation
-    config = {
-        key: value for key, value in asdict(plan.config).items() if key not in ("method", "options")
-    }
+    # The metadata have fields of their own for these.
+    own = ("method", "options", "export")
+    config = {key: value for key, value in asdict(plan.config).items() if key not in own}
     options = complete_options(
         plan.config.method, generator_of(plan.config.method).OPTIONS, plan.config.options
     )
     wording = plan.templates[relation]
-    return RelationMask.from_keep(
-        learned.keep,
+    fields = MaskFields(
         relation=relation,
         base_model=base.name,
         base_digest=base.digest,
@@ -380,3 +383,7 @@ def _mask_of(
         },
         facts={name: len(facts) for name, facts in part.parts()},
     )
+    if learned.values is not None:
+        return RelationMask.from_values(learned.values, **fields)
+    assert learned.keep is not None, "a mask has the one or the other"
+    return RelationMask.from_keep(learned.keep, **fields)

@@ -1,4 +1,4 @@
-"""`relata masks`: look at packs and check them. Needs no model, and imports none."""
+"""`relata masks`: look at packs, check them, cut expectations. Needs no model, imports none."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,16 @@ from rich.table import Table
 
 from app.errors import SettingsError
 from app.settings import load_settings
-from masks import Calibration, MaskPack, UnknownRelationError, sparsity_by_layer
+from masks import (
+    MANIFEST_NAME,
+    Calibration,
+    MaskPack,
+    MaskValueError,
+    UnknownRelationError,
+    add_to_pack,
+    sparsity_by_layer,
+    write_pack,
+)
 
 
 def show_list(folder: Path | None) -> None:
@@ -16,13 +25,19 @@ def show_list(folder: Path | None) -> None:
     table = Table()
     for column in ("relation", "pack", "base"):
         table.add_column(column)
-    for column in ("sparsity", "facts"):
+    for column in ("bits", "sparsity", "facts"):
         table.add_column(column, justify="right")
     for pack in _packs(folder):
         for relation in pack.relations:
             entry = pack.manifest.entries[relation]
-            facts = sum(entry.facts.values())
-            table.add_row(relation, pack.name, pack.base_model, f"{entry.sparsity:.2%}", str(facts))
+            table.add_row(
+                relation,
+                pack.name,
+                pack.base_model,
+                str(entry.bits_per_weight),
+                f"{entry.sparsity:.2%}",
+                str(sum(entry.facts.values())),
+            )
     Console().print(table)
 
 
@@ -46,6 +61,7 @@ def show_mask(relation: str, folder: Path | None) -> None:
         ("base", f"{metadata.base_model} {mask.base_digest}"),
         ("layers", f"{metadata.layers[0]} to {metadata.layers[1]}"),
         ("weights", f"{mask.weight_count:,}"),
+        ("bits a weight", str(mask.bits_per_weight)),
         ("sparsity", f"{mask.sparsity:.2%}"),
         ("by layer", ", ".join(f"{layer}: {share:.2%}" for layer, share in by_layer.items())),
         ("method", metadata.method),
@@ -71,9 +87,42 @@ def verify(folder: Path | None) -> bool:
         for problem in problems:
             console.print(problem, markup=False)
         state = f"{len(problems)} problems" if problems else "sound"
-        console.print(f"{pack.name}: {len(pack.relations)} masks, {state}", markup=False)
+        console.print(f"{pack.name}: {_count_text(pack)}, {state}", markup=False)
         sound = sound and not problems
     return sound
+
+
+def cut_expectation(folder: Path, relation: str, *, threshold: float, out: Path) -> None:
+    """Cut a mask of 8 bits a weight at a threshold; the mask of one bit goes into the pack `out`.
+
+    The pack is made if there is none.
+
+    Raises:
+        UnknownRelationError: the pack does not have the relation.
+        MaskValueError: the mask has one bit a weight already, the threshold is not from 0 to 1,
+            or `out` is the pack itself, whose mask would be lost.
+        MaskMismatchError: the pack `out` is of another base.
+        MaskFileError: a pack or a mask's file is refused.
+    """
+    pack = MaskPack.open(folder)
+    if out.resolve() == folder.resolve():
+        raise MaskValueError(f"{out} holds the mask that is cut, which would be lost; name another")
+    mask = pack.load(relation).at_threshold(threshold)
+    if (out / MANIFEST_NAME).exists():
+        add_to_pack(out, mask)
+    else:
+        write_pack(out, [mask], name=pack.name)
+    Console(soft_wrap=True, highlight=False).print(
+        f"{relation}: 1 bit a weight, {mask.sparsity:.2%} removed, in {out}", markup=False
+    )
+
+
+def _count_text(pack: MaskPack) -> str:
+    count = f"{len(pack.relations)} masks"
+    entries = pack.manifest.entries.values()
+    if expectations := sum(entry.bits_per_weight == 8 for entry in entries):
+        return f"{count}, {expectations} of them of 8 bits a weight"
+    return count
 
 
 def _calibration_text(calibration: Calibration | None) -> str:

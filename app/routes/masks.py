@@ -142,6 +142,7 @@ def _described(served: ServedMask) -> dict[str, Any]:
         "method": metadata.method,
         "threshold": metadata.threshold,
         "sparsity": mask.sparsity,
+        "bits_per_weight": mask.bits_per_weight,
         "weights": mask.weight_count,
         "seed": metadata.seed,
         "base": mask.base_digest,

@@ -57,6 +57,7 @@ def _detail(catalogue: Catalogue, relation: str) -> RelationDetail:
         **_relation(served).model_dump(),
         method=metadata.method,
         layers=metadata.layers,
+        bits_per_weight=mask.bits_per_weight,
         sparsity_by_layer=sparsity_by_layer(mask),
         sparsity_by_role=sparsity_by_role(mask),
         calibration=None if calibration is None else CalibrationInfo(**asdict(calibration)),

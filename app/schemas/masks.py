@@ -18,6 +18,9 @@ class MaskFile(Outbound):
     method: str
     threshold: float | None
     sparsity: float
+    bits_per_weight: int = Field(
+        description="1: each weight is kept or removed; 8: each is multiplied by a value / 255."
+    )
     weights: int = Field(description="How many weights the mask decides on.")
     seed: int
     base: str = Field(description="Digest of the base model that it belongs to.")

@@ -10,7 +10,10 @@ class Relation(Outbound):
 
     name: str
     templates: list[str] = Field(description="The first is the default of /complete.")
-    sparsity: float = Field(description="Share of the covered weights that its mask removes.")
+    sparsity: float = Field(
+        description="Share of the covered weights that its mask removes; at 8 bits a weight the "
+        "share on average."
+    )
     validation: dict[str, float] = Field(description="Metrics on facts not trained on.")
     facts: dict[str, int] = Field(description="How many facts each split of its data held.")
     pack: str
@@ -47,6 +50,10 @@ class RelationDetail(Relation):
 
     method: str
     layers: tuple[int, int] = Field(description="First and last masked layer, counted from 1.")
+    bits_per_weight: int = Field(
+        description="1: each weight is kept or removed; 8: each is multiplied by a value / 255, "
+        "and the mask neither combines with others nor is compared with them."
+    )
     sparsity_by_layer: dict[int, float]
     sparsity_by_role: dict[str, float] = Field(
         description="By kind of matrix: query, key, value and so on."
@@ -55,7 +62,8 @@ class RelationDetail(Relation):
         description="null: nothing says how likely an object is true."
     )
     similar: list[SimilarRelation] = Field(
-        description="The ten whose masks keep the most in common with it, the most alike first."
+        description="The ten whose masks keep the most in common with it, the most alike first; "
+        "masks of 8 bits a weight, which keep none, are left out."
     )
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -235,6 +235,22 @@ def make_mask(base: BaseModel) -> Callable[..., RelationMask]:
             "facts": {"train": 7, "validation": 2},
         }
         return RelationMask.from_keep(keep, relation=relation, **(values | fields))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_expectation(make_mask: Callable[..., RelationMask]) -> Callable[..., RelationMask]:
+    """A random mask of eight bits a weight for layers 3 and 4 of the tiny base."""
+
+    def make(relation: str, seed: int = 0, **fields: Any) -> RelationMask:
+        metadata = make_mask(relation, seed, method="stochastic", threshold=None, **fields).metadata
+        generator = np.random.default_rng([seed, 1, *relation.encode()])
+        values = {
+            name: generator.integers(256, size=shape, dtype="u1")
+            for name, shape in metadata.shapes.items()
+        }
+        return RelationMask(replace(metadata, bits_per_weight=8), values)
 
     return make
 

@@ -9,7 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from masks import MaskPack, RelationMask, write_pack
+
 Run = Callable[..., Any]
+MakeMask = Callable[..., RelationMask]
 
 
 def test_complete_as_a_table(run_relata: Run, base_folder: Path, pack_folder: Path) -> None:
@@ -116,6 +119,66 @@ def test_verify_exits_with_1_on_problems(
     assert result.returncode == 1
     assert "IsA.safetensors" in result.stdout
     assert "1 problem" in result.stdout
+
+
+@pytest.fixture
+def soft_pack(make_mask: MakeMask, make_expectation: MakeMask, tmp_path: Path) -> MaskPack:
+    """IsA has 8 bits a weight, UsedFor one."""
+    return write_pack(
+        tmp_path / "soft", [make_expectation("IsA"), make_mask("UsedFor")], name="soft"
+    )
+
+
+def test_an_expectation_is_shown_and_cut(
+    run_relata: Run, soft_pack: MaskPack, make_mask: MakeMask, tmp_path: Path
+) -> None:
+    mask = soft_pack.load("IsA")
+    soft, hard = str(soft_pack.folder), tmp_path / "hard"
+    listed = run_relata("masks", "list", "--pack", soft).stdout
+    bits = {
+        line.split("│")[1].strip(): line.split("│")[4].strip()
+        for line in listed.splitlines()
+        if line.startswith("│")
+    }
+    assert bits == {"IsA": "8", "UsedFor": "1"}
+    assert "bits a weight │ 8" in run_relata("masks", "show", "IsA", "--pack", soft).stdout
+    verified = run_relata("masks", "verify", "--pack", soft)
+    assert "2 masks, 1 of them of 8 bits a weight, sound" in verified.stdout
+
+    cut = run_relata("masks", "threshold", soft, "IsA", "--at", "0.25", "--out", str(hard))
+    assert cut.returncode == 0, cut.stderr
+    assert "IsA: 1 bit a weight" in cut.stdout
+    assert MaskPack.open(hard).load("IsA") == mask.at_threshold(0.25)
+    # Into a pack that is there it is added, or takes the place of the relation's own mask.
+    write_pack(hard, [make_mask("MadeOf"), make_mask("IsA")], name="hard")
+    assert run_relata("masks", "threshold", soft, "IsA", "--out", str(hard)).returncode == 0
+    assert MaskPack.open(hard).load("IsA") == mask.at_threshold(0.5)
+    assert MaskPack.open(hard).relations == ("IsA", "MadeOf")
+
+
+@pytest.mark.parametrize(
+    ("relation", "arguments", "words"),
+    [
+        ("IsA", ["--at", "1.5", "--out", "hard"], "the threshold must be from 0 to 1, not 1.5"),
+        ("IsA", ["--out", "soft"], "soft holds the mask that is cut"),
+        ("IsA", ["--out", "soft/../soft"], "soft holds the mask that is cut"),
+        ("isA", ["--out", "hard"], "did you mean 'IsA'?"),
+        ("UsedFor", ["--out", "hard"], "UsedFor has one bit a weight already"),
+    ],
+)
+def test_what_cannot_be_cut_leaves_nothing(
+    run_relata: Run, soft_pack: MaskPack, relation: str, arguments: list[str], words: str
+) -> None:
+    *others, out = arguments
+    folder = soft_pack.folder.parent
+    result = run_relata(
+        "masks", "threshold", str(soft_pack.folder), relation, *others, str(folder / out)
+    )
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (folder / "hard").exists()
+    assert MaskPack.open(soft_pack.folder).verify() == []
 
 
 def test_the_version_is_told(run_relata: Run) -> None:

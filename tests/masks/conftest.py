@@ -38,6 +38,7 @@ CALIBRATION: dict[str, Any] = {
 }
 
 Keep = Mapping[str, NDArray[np.bool_]]
+Values = Mapping[str, NDArray[np.uint8]]
 MakeMask = Callable[..., RelationMask]
 
 
@@ -46,7 +47,7 @@ def _random_keep(seed: int, shapes: Mapping[str, tuple[int, int]] = SHAPES) -> K
     return {name: generator.random(shape) < 0.5 for name, shape in shapes.items()}
 
 
-def _make_mask(relation: str = "IsA", keep: Keep | None = None, **fields: Any) -> RelationMask:
+def _fields(**fields: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
         "base_model": "relata/tiny",
         "base_digest": BASE,
@@ -63,8 +64,27 @@ def _make_mask(relation: str = "IsA", keep: Keep | None = None, **fields: Any) -
         "settings": {"lr": 3e-4, "epochs": 6, "note": "", "warm": True, "stop": None},
         "facts": {"train": 70, "validation": 20, "test": 10},
     }
+    return values | fields
+
+
+def _make_mask(relation: str = "IsA", keep: Keep | None = None, **fields: Any) -> RelationMask:
     return RelationMask.from_keep(
-        _random_keep(0) if keep is None else keep, relation=relation, **(values | fields)
+        _random_keep(0) if keep is None else keep, relation=relation, **_fields(**fields)
+    )
+
+
+def _random_values(seed: int, shapes: Mapping[str, tuple[int, int]] = SHAPES) -> Values:
+    generator = np.random.default_rng(seed)
+    return {name: generator.integers(256, size=shape, dtype="u1") for name, shape in shapes.items()}
+
+
+def _make_expectation(
+    relation: str = "IsA", values: Values | None = None, **fields: Any
+) -> RelationMask:
+    return RelationMask.from_values(
+        _random_values(0) if values is None else values,
+        relation=relation,
+        **_fields(**{"method": "stochastic", "threshold": None, **fields}),
     )
 
 
@@ -88,3 +108,15 @@ def make_calibration() -> Callable[..., Calibration]:
 def make_mask() -> MakeMask:
     """A small mask; keyword arguments replace its metadata."""
     return _make_mask
+
+
+@pytest.fixture(scope="session")
+def random_values() -> Callable[..., Values]:
+    """Matrices of values of 8 bits from a seed."""
+    return _random_values
+
+
+@pytest.fixture(scope="session")
+def make_expectation() -> MakeMask:
+    """A small mask of 8 bits a weight; keyword arguments replace its metadata."""
+    return _make_expectation

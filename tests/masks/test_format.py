@@ -322,7 +322,7 @@ def test_overlapping_tensors_are_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"format_version": "2"}, "'2', but this reader knows only '1'"),
+        ({"format_version": "3"}, "'3', but this reader knows only '1' and '2'"),
         ({"format_version": None}, "no mask file"),
         ({"templates": None}, "lack 'templates'"),
         ({"sparsity": None}, "lack 'sparsity'"),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,9 @@ class Tiny:
     def combined(self, seed: int = 0, layers: tuple[int, int] = (3, 4)) -> CombinedMask:
         return combine_masks([self.mask(seed, layers)])
 
+    def expectation(self, seed: int = 0, layers: tuple[int, int] = (3, 4)) -> RelationMask:
+        return expectation_mask(self.base, seed, layers)
+
     def union(self, *seeds: int) -> CombinedMask:
         masks = [self.mask(seed, relation=f"R{seed}") for seed in seeds]
         return combine_masks(masks, Combine("union"))
@@ -294,6 +297,22 @@ def edit_config() -> EditConfig:
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     return edit
+
+
+def expectation_mask(
+    base: plm.BaseModel, seed: int, layers: tuple[int, int], *, relation: str = "IsA"
+) -> RelationMask:
+    random = np.random.default_rng(seed)
+    metadata = replace(
+        relation_mask(base, seed, layers, relation=relation).metadata,
+        method="stochastic",
+        threshold=None,
+        bits_per_weight=8,
+    )
+    shapes = metadata.shapes.items()
+    return RelationMask(
+        metadata, {name: random.integers(256, size=shape, dtype="u1") for name, shape in shapes}
+    )
 
 
 @pytest.fixture

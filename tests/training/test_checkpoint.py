@@ -70,7 +70,7 @@ def bits_of(masks: Sequence[LearnedMask]) -> list[Any]:
             mask.step,
             mask.steps,
             mask.validation,
-            np.concatenate([*map(np.ravel, mask.keep.values())]),
+            np.concatenate([*map(np.ravel, mask.multipliers.values())]),
         )
         for mask in masks
     ]
@@ -81,10 +81,11 @@ def bits_of(masks: Sequence[LearnedMask]) -> list[Any]:
     [
         {},
         {"method": "stochastic", "score_mean": 0.5, "learning_rate": 0.05},
+        {"method": "stochastic", "score_mean": 0.5, "learning_rate": 0.05, "export": "expectation"},
         {"method": "top-k"},
         {"remember": 0.5, "wordings": 2, "schedule": "cosine"},
     ],
-    ids=["deterministic", "stochastic", "top-k", "remember"],
+    ids=["deterministic", "stochastic", "expectation", "top-k", "remember"],
 )
 def test_killed_and_gone_on_with_the_bits_are_the_same(
     base: plm.BaseModel,

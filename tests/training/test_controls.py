@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from training.data.errors import DataError
 from training.data.triples import Triple
-from training.evaluation.controls import FrequencyPrior, mismatched_assignment, random_keep
+from training.evaluation.controls import (
+    FrequencyPrior,
+    mismatched_assignment,
+    random_keep,
+    shuffled,
+)
 from training.evaluation.metrics import hits_at_k
 from training.evaluation.ranks import rank_targets
 
@@ -74,6 +79,19 @@ def test_random_masks_depend_on_seed_and_name_alone() -> None:
 def test_every_weight_is_dropped_about_equally_often() -> None:
     kept = sum(random_keep({"a": (4, 5)}, 0.5, seed)["a"].astype(int) for seed in range(2000))
     assert np.all(np.abs(np.asarray(kept) / 2000 - 0.5) < 0.06)  # 5 standard errors
+
+
+def test_shuffled_values_are_the_same_at_other_places() -> None:
+    part = np.arange(48, dtype=np.float32).reshape(6, 8) / 48
+    mixed = shuffled({"a": part, "b": part}, seed=1)
+    for name in ("a", "b"):
+        assert mixed[name].shape == part.shape
+        assert mixed[name].dtype == np.float32
+        assert np.array_equal(np.sort(mixed[name], axis=None), part.reshape(-1))
+        assert not np.array_equal(mixed[name], part)
+    assert not np.array_equal(mixed["a"], mixed["b"])
+    assert np.array_equal(shuffled({"b": part}, seed=1)["b"], mixed["b"])
+    assert not np.array_equal(shuffled({"b": part}, seed=2)["b"], mixed["b"])
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.1, float("nan")])

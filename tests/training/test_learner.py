@@ -202,6 +202,13 @@ def test_a_layer_beyond_the_base_is_refused(
         learn_mask(base, split_of(triples), templates["IsA"], config, seed=0)
 
 
+def test_the_papers_stochastic_masks_are_served_as_their_expectation() -> None:
+    paper, stochastic = preset("paper"), preset("paper-stochastic")
+    assert (stochastic.method, stochastic.export) == ("stochastic", "expectation")
+    assert replace(stochastic, method="deterministic", export="binary") == paper
+    assert preset("stochastic").export == "binary"
+
+
 def test_unknown_presets_are_refused_with_the_known_ones() -> None:
     with pytest.raises(
         ValueError,

@@ -11,7 +11,7 @@ from torch import Tensor
 from masks import RelationMask, check_fits
 from plm import BaseModel, Template, answer_token_ids, encode_prompt, object_token_id
 from training.data import Triple
-from training.learning import LowerStates, layers_under, logits_by_pass
+from training.learning import LowerStates, layers_under, logits_by_pass, multipliers_of
 
 LISTED = 20
 
@@ -92,9 +92,7 @@ def candidates_of(
     states = LowerStates(
         base, [encode_prompt(base, template, question.subject) for question in questions], first
     )
-    layers = layers_under(
-        base, mask.metadata.layers, {name: mask.keep(name) for name in mask.shapes}
-    )
+    layers = layers_under(base, mask.metadata.layers, multipliers_of(mask))
     words = answer_token_ids(base)
     rows: dict[int, tuple[NDArray[np.float64], NDArray[np.bool_]]] = {}
     for indices, logits in logits_by_pass(base, states, layers):

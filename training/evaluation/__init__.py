@@ -5,7 +5,12 @@ relations and refuses to set numbers side by side that come from different facts
 """
 
 from training.evaluation.bootstrap import Interval, mean_interval, paired_interval
-from training.evaluation.controls import FrequencyPrior, mismatched_assignment, random_keep
+from training.evaluation.controls import (
+    FrequencyPrior,
+    mismatched_assignment,
+    random_keep,
+    shuffled,
+)
 from training.evaluation.metrics import (
     fact_values,
     hits_at_k,
@@ -50,6 +55,7 @@ __all__ = [
     "realistic_rank",
     "reciprocal_rank",
     "relation_sentences",
+    "shuffled",
     "stacked",
     "summarise",
     "verdicts",

@@ -93,6 +93,19 @@ def random_keep(
     }
 
 
+def shuffled(
+    multipliers: Mapping[str, npt.NDArray[np.float32]], seed: int
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the values of each matrix at random places of it: `random_keep` for expectations.
+
+    Each matrix depends on the seed and its own name only.
+    """
+    return {
+        name: _generator(seed, name).permutation(part.reshape(-1)).reshape(part.shape)
+        for name, part in multipliers.items()
+    }
+
+
 def mismatched_assignment(relations: Sequence[str], shift: int) -> dict[str, str]:
     """Return for each relation another one whose mask stands in for its own.
 

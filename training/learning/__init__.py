@@ -5,7 +5,7 @@
 
 from training.learning.checkpoint import Checkpoint
 from training.learning.config import PRESETS, LearnConfig, Precision, Schedule, preset
-from training.learning.layers import layers_under, layers_with
+from training.learning.layers import Multipliers, layers_under, layers_with, multipliers_of
 from training.learning.learner import (
     LearnedMask,
     layer_range,
@@ -29,6 +29,7 @@ __all__ = [
     "Learned",
     "LearnedMask",
     "LowerStates",
+    "Multipliers",
     "Precision",
     "Reminders",
     "Schedule",
@@ -41,6 +42,7 @@ __all__ = [
     "learn_masks",
     "learn_together",
     "logits_by_pass",
+    "multipliers_of",
     "object_tokens",
     "objects_to_rank",
     "preset",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from training.methods import complete_options, generator_of
+from training.methods import Export, complete_options, generator_of
 
 Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["float32", "bfloat16"]
@@ -17,6 +17,7 @@ class LearnConfig:
     Attributes:
         method: name of a mask generator, see `training.methods`.
         options: what is set of that method alone, by name; the others have their defaults.
+        export: what the mask is made into: `binary`, or for `stochastic` also `expectation`.
         score_mean: scores start from N(score_mean, score_deviation).
         score_deviation: see `score_mean`.
         learning_rate: Adam's, of the scores.
@@ -43,6 +44,7 @@ class LearnConfig:
 
     method: str = "deterministic"
     options: Mapping[str, float] = field(default_factory=dict)
+    export: Export = "binary"
     score_mean: float = 0.01
     score_deviation: float = 0.005
     learning_rate: float = 1e-3
@@ -61,6 +63,7 @@ class LearnConfig:
 
     def __post_init__(self) -> None:
         complete_options(self.method, generator_of(self.method).OPTIONS, self.options)
+        generator_of(self.method).check_export(self.export)
         for name in ("epochs", "batch_size", "wordings", "validations_an_epoch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -92,9 +95,11 @@ PRESETS: dict[str, LearnConfig] = {
         score_average=0.0,
         patience=0,
     ),
-    # The same with relaxed Bernoulli masks, temperature 0.1 (section 3).
+    # The same with relaxed Bernoulli masks, temperature 0.1 (section 3), served as what they are
+    # on average.
     "paper-stochastic": LearnConfig(
         method="stochastic",
+        export="expectation",
         score_mean=0.0,
         score_deviation=1.0,
         learning_rate=3e-4,

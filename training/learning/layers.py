@@ -7,7 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from masks import PackedMask, weights_of
 from plm import BaseModel, LayerWeights, Role, maskable_weights
+
+# What a finished mask multiplies the weights with, (out, in) by parameter name: True or 1 keeps.
+Multipliers = Mapping[str, NDArray[np.bool_] | NDArray[np.float32]]
 
 
 def layers_with(
@@ -26,12 +30,17 @@ def layers_with(
     ]
 
 
+def multipliers_of(mask: PackedMask) -> dict[str, NDArray[np.float32]]:
+    """What a mask of one bit or of eight multiplies the weights with."""
+    return {name: weights_of(mask, name) for name in mask.shapes}
+
+
 def layers_under(
-    base: BaseModel, layers: tuple[int, int], keep: Mapping[str, NDArray[np.bool_]]
+    base: BaseModel, layers: tuple[int, int], multipliers: Multipliers
 ) -> list[LayerWeights]:
-    """`layers_with` for a finished mask of `layers`: (out, in) bool by name, True = keep."""
+    """`layers_with` for a finished mask of `layers`."""
     weights = {
-        name: base.weight(name) * torch.from_numpy(bits).to(base.device)
-        for name, bits in keep.items()
+        name: base.weight(name) * torch.from_numpy(part).to(base.device, base.dtype)
+        for name, part in multipliers.items()
     }
     return layers_with(base, *layers, weights)

@@ -7,23 +7,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from masks import expectation_of
 from plm import BaseModel, default_layer_range, maskable_weights
 from training.data import RelationTemplates, Split
 from training.learning.checkpoint import Checkpoint
 from training.learning.config import LearnConfig
 from training.learning.judge import SpecialisationT
+from training.learning.layers import Multipliers
 from training.learning.lesson import Learned, LearnProgress, Lesson, Task
 from training.learning.reminders import Reminders
 from training.learning.scoring import logits_of_groups
-from training.methods import generator_of
+from training.methods import MaskGenerator, generator_of
 
 
 @dataclass(frozen=True)
 class LearnedMask:
-    """The mask that validation chose.
+    """The mask that validation chose, as it is exported: `keep` or `values`, the other is None.
 
     Attributes:
         keep: (out, in) bool by parameter name, True where the weight is kept.
+        values: (out, in) uint8 by parameter name; the weight is multiplied by value / 255.
         layers: first and last masked layer, counted from 1.
         threshold: of sigmoid(score), or None.
         validation: `mrr`, `p_at_1`, `p_at_3`, `p_at_10` of the chosen mask, and `unmasked_mrr`.
@@ -31,12 +34,21 @@ class LearnedMask:
         steps: how many were made.
     """
 
-    keep: dict[str, NDArray[np.bool_]]
+    keep: dict[str, NDArray[np.bool_]] | None
+    values: dict[str, NDArray[np.uint8]] | None
     layers: tuple[int, int]
     threshold: float | None
     validation: dict[str, float]
     step: int
     steps: int
+
+    @property
+    def multipliers(self) -> Multipliers:
+        """What it multiplies the weights with."""
+        if self.values is not None:
+            return {name: expectation_of(part) for name, part in self.values.items()}
+        assert self.keep is not None, "a mask has the one or the other"
+        return self.keep
 
 
 def learn_mask(
@@ -99,25 +111,30 @@ def learn_masks(
                 device=base.device,
                 options=config.options,
                 layers=layers,
+                export=config.export,
             ),
             seed,
             (objects or {}).get(templates.relation),
         )
         for split, templates in relations
     ]
-    return [
-        LearnedMask(
-            keep=learned.specialisation.keep(),
-            layers=learned.layers,
-            threshold=learned.specialisation.threshold,
-            validation=learned.validation,
-            step=learned.step,
-            steps=learned.steps,
-        )
-        for learned in learn_together(
-            base, tasks, config, reminders=reminders, checkpoint=checkpoint, report=report
-        )
-    ]
+    learned = learn_together(
+        base, tasks, config, reminders=reminders, checkpoint=checkpoint, report=report
+    )
+    return [_mask_of(one) for one in learned]
+
+
+def _mask_of(learned: Learned[MaskGenerator]) -> LearnedMask:
+    values = learned.specialisation.values()
+    return LearnedMask(
+        keep=learned.specialisation.keep() if values is None else None,
+        values=values,
+        layers=learned.layers,
+        threshold=learned.specialisation.threshold,
+        validation=learned.validation,
+        step=learned.step,
+        steps=learned.steps,
+    )
 
 
 def layer_range(base: BaseModel, config: LearnConfig) -> tuple[int, int]:

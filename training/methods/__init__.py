@@ -4,7 +4,7 @@
 """
 
 from training.methods.deterministic import DeterministicGenerator
-from training.methods.generator import MaskGenerator
+from training.methods.generator import Export, MaskGenerator
 from training.methods.hard_concrete import HardConcreteGenerator
 from training.methods.options import Option, complete_options
 from training.methods.specialisation import Specialisation
@@ -38,6 +38,7 @@ def generator_of(method: str) -> type[MaskGenerator]:
 __all__ = [
     "METHODS",
     "DeterministicGenerator",
+    "Export",
     "HardConcreteGenerator",
     "MaskGenerator",
     "Option",

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,27 +12,34 @@ from torch import Tensor, nn
 from training.methods.options import Option, complete_options, for_layers
 from training.methods.specialisation import Specialisation
 
+Export = Literal["binary", "expectation"]
+
 
 class MaskGenerator(Specialisation):
     """G_r of the paper: one real score g for each maskable weight, by parameter name.
 
     Scores start from N(mean, deviation); `mean` 0 removes half of the weights, a mean of several
     deviations above 0 starts near the identity. A mask is what `keep` says: answers are given, and
-    validation chooses, under the binary mask, whatever a training step runs under.
+    validation chooses, under the binary mask, whatever a training step runs under. A method that
+    can export the expectation of its mask has `values` instead, and both go by these then.
 
     Attributes:
         name: of the method.
         OPTIONS: what can be set of it, beside what all methods have.
+        EXPORTS: what its masks can be made into.
         threshold: of sigmoid(score) from which a weight is kept; None where no one value is.
         options: the values of `OPTIONS`, and those of single layers.
         layers: the layer of each weight in the order of `names`, counted from 1.
+        export: what the mask is made into.
 
     Raises:
-        ValueError: an option that the method does not have, or out of its range.
+        ValueError: an option that the method does not have, or out of its range; an export that it
+            does not have.
     """
 
     name: ClassVar[str]
     OPTIONS: ClassVar[Mapping[str, Option]] = {}
+    EXPORTS: ClassVar[tuple[Export, ...]] = ("binary",)
     threshold: float | None = 0.5
 
     def __init__(
@@ -45,9 +52,12 @@ class MaskGenerator(Specialisation):
         device: torch.device,
         options: Mapping[str, float] | None = None,
         layers: Sequence[int] | None = None,
+        export: Export = "binary",
     ) -> None:
         super().__init__()
         self.options = complete_options(self.name, self.OPTIONS, options or {})
+        self.check_export(export)
+        self.export = export
         self.names = tuple(shapes)
         # Where nothing is said all weights are of one layer, and have the common options.
         self.layers = tuple(layers) if layers else (1,) * len(shapes)
@@ -80,6 +90,23 @@ class MaskGenerator(Specialisation):
             name: self._kept(scores.detach(), layer).cpu().numpy()
             for name, scores, layer in self._parts()
         }
+
+    def values(self) -> dict[str, NDArray[np.uint8]] | None:
+        """The expectations, (out, in) each, in steps of 1/255; None: the export is binary."""
+        return None
+
+    @classmethod
+    def check_export(cls, export: str) -> None:
+        """Check that the method's masks can be made into that.
+
+        Raises:
+            ValueError: they cannot; the message says into what they can.
+        """
+        if export not in cls.EXPORTS:
+            raise ValueError(
+                f"masks of method {cls.name} are exported as {' or '.join(cls.EXPORTS)}, "
+                f"not as {export!r:.80}"
+            )
 
     @abstractmethod
     def _masked(self, weight: Tensor, scores: Tensor, layer: int) -> Tensor:

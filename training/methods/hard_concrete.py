@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from training.methods.generator import Export
 from training.methods.options import Option
 from training.methods.stochastic import StochasticGenerator
 
@@ -27,6 +28,9 @@ class HardConcreteGenerator(StochasticGenerator):
         "temperature": Option(2 / 3, 1e-3, 100.0),
         "price": Option(0.1),
     }
+
+    # A gate is zero with a probability of its own: sigmoid(g) is not its expectation.
+    EXPORTS: ClassVar[tuple[Export, ...]] = ("binary",)
 
     def penalty(self) -> Tensor | None:
         """The price of what is expected not to be zero."""

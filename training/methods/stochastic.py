@@ -3,24 +3,29 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from training.methods.generator import MaskGenerator
+from training.methods.generator import Export, MaskGenerator
 from training.methods.options import Option
 
 _NOISE_SEED = 0x9E3779B9
+_STEPS = 255  # of a value of eight bits
 
 
 class StochasticGenerator(MaskGenerator):
     """Relaxed Bernoulli masks (LAMP paper, section 3; Maddison et al. 2017, Jang et al. 2017).
 
     A training step runs under m = sigmoid((g + log U - log(1 - U)) / temperature), U uniform on
-    (0, 1). The mask that is kept is the likelier value of each weight, sigmoid(g) >= 0.5.
+    (0, 1). The mask that is kept is the likelier value of each weight, sigmoid(g) >= 0.5; exported
+    as the expectation, it is sigmoid(g) in steps of 1/255, as a mask file of 8 bits has it.
     """
 
     name = "stochastic"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"temperature": Option(0.1, 1e-3, 100.0)}
+    EXPORTS: ClassVar[tuple[Export, ...]] = ("binary", "expectation")
 
     def __init__(
         self,
@@ -32,6 +37,7 @@ class StochasticGenerator(MaskGenerator):
         device: torch.device,
         options: Mapping[str, float] | None = None,
         layers: Sequence[int] | None = None,
+        export: Export = "binary",
     ) -> None:
         super().__init__(
             shapes,
@@ -41,7 +47,11 @@ class StochasticGenerator(MaskGenerator):
             device=device,
             options=options,
             layers=layers,
+            export=export,
         )
+        if export == "expectation":
+            # Nothing is cut.
+            self.threshold = None
         # Of its own, so that the draws depend on the seed and the step alone; and of another seed
         # than the scores', or the first draws would go with them.
         self._noise = torch.Generator(device).manual_seed(_NOISE_SEED ^ seed)
@@ -67,9 +77,28 @@ class StochasticGenerator(MaskGenerator):
             device=self.scores[0].device,
             options=self.options,
             layers=self.layers,
+            export=self.export,
         )
         twin.load_state_dict(self.state_dict())
         return twin
+
+    def settled(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """W * M for each weight by name, M as it is exported."""
+        if self.export == "binary":
+            return super().settled(weights)
+        return {
+            name: weights[name] * (_quantised(scores.detach()).to(weights[name].dtype) / _STEPS)
+            for name, scores in zip(self.names, self.scores, strict=True)
+        }
+
+    def values(self) -> dict[str, NDArray[np.uint8]] | None:
+        """The expectations, (out, in) each, in steps of 1/255; None: the export is binary."""
+        if self.export == "binary":
+            return None
+        return {
+            name: _quantised(scores.detach()).cpu().numpy()
+            for name, scores in zip(self.names, self.scores, strict=True)
+        }
 
     def _masked(self, weight: Tensor, scores: Tensor, layer: int) -> Tensor:
         return weight * self._relaxed(scores)
@@ -77,6 +106,11 @@ class StochasticGenerator(MaskGenerator):
     def _relaxed(self, scores: Tensor) -> Tensor:
         noise = logistic_noise(scores, self._noise)
         return torch.sigmoid((scores + noise) / self.options["temperature"])
+
+
+def _quantised(scores: Tensor) -> Tensor:
+    """sigmoid(g) to the nearest value / 255, uint8."""
+    return (scores.sigmoid() * _STEPS).round().to(torch.uint8)
 
 
 def logistic_noise(like: Tensor, random: torch.Generator) -> Tensor:
