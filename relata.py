@@ -205,7 +205,10 @@ def train(
     score_deviation: Annotated[
         float | None, typer.Option(help="Of the scores at the start.")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the scores.")] = None,
+    learning_rate: Annotated[
+        list[float] | None,
+        typer.Option(help="Of the scores; of several, validation chooses each relation's."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the facts.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Facts a step.")] = None,
     wordings: Annotated[
@@ -250,7 +253,7 @@ def train(
         base=base,
         preset=preset,
         changes={
-            "learning_rate": learning_rate,
+            "learning_rate": learning_rate[0] if learning_rate else None,
             "epochs": epochs,
             "batch_size": batch_size,
             "wordings": wordings,
@@ -275,6 +278,7 @@ def train(
         random_weights=random_weights,
         remember=remember,
         object_tokens=object_tokens,
+        further_rates=(learning_rate or ())[1:],
         learning_curve=learning_curve,
     )
 

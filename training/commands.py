@@ -50,12 +50,11 @@ from training.facts import read_facts, read_files, usable_facts
 from training.learning import LearnConfig, objects_to_rank
 from training.learning import preset as preset_of
 from training.learning_curve import LearningCurve, curves_markdown
+from training.plan import Plan, RunError
 from training.remember import read_remembered
 from training.run import (
     TEMPLATES,
     Event,
-    Plan,
-    RunError,
     curves_of_run,
     evaluate_run,
     train,
@@ -96,6 +95,7 @@ def train_command(
     random_weights: int | None = None,
     remember: Path | None = None,
     object_tokens: int = 1,
+    further_rates: Sequence[float] = (),
     learning_curve: bool = False,
 ) -> None:
     """Learn masks from files of triples, then write the report on the test facts.
@@ -105,7 +105,8 @@ def train_command(
     learned side by side. `random_weights`: seed of a base that knows nothing, in place of `base`'s
     own weights. `remember`: text on which masks are to leave the answers as they are.
     `object_tokens`: how many tokens an object may have; a relation that has objects of several is
-    ranked among its own objects. `learning_curve`: learn from a quarter and a half of the facts
+    ranked among its own objects. `further_rates`: learning rates that are tried beside that of the
+    settings; validation chooses. `learning_curve`: learn from a quarter and a half of the facts
     too, and report how the masks grow better with them.
 
     Raises:
@@ -137,7 +138,18 @@ def train_command(
         with console.status("reading the text to remember"):
             text = read_remembered(model, remember, seed=seed)
     pack_name = name or out.resolve().name
-    plan = Plan(facts, more, wordings, config, seed, pack_name, together, text, object_tokens)
+    plan = Plan(
+        facts=facts,
+        further=more,
+        templates=wordings,
+        config=config,
+        seed=seed,
+        pack_name=pack_name,
+        together=together,
+        remember=text,
+        object_tokens=object_tokens,
+        further_rates=tuple(further_rates),
+    )
     with learning_bar("learning") as (progress, task):
 
         def tell(event: Event) -> None:

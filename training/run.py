@@ -1,7 +1,5 @@
 """A training run: facts in, a pack of masks with its report out; resumable between relations."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +11,6 @@ from plm import BaseModel
 from training.assessment import Assessed, assess
 from training.calibration import Fit, calibrate, measure_masks
 from training.data import (
-    RelationTemplates,
     Split,
     load_split,
     save_split,
@@ -27,9 +24,7 @@ from training.learning import (
     LearnedMask,
     LearnProgress,
     Reminders,
-    layer_range,
     learn_masks,
-    objects_to_rank,
 )
 from training.learning_curve import (
     CurveSetting,
@@ -40,60 +35,16 @@ from training.learning_curve import (
 from training.methods import complete_options, generator_of
 from training.model_card import CARD, model_card
 from training.naming import unfit_names
+from training.plan import Plan, RunError, check_settings, key_of
 from training.progress import Workload
-from training.remember import Remembered
 
 PACK = "pack"
 SPLIT = "split.jsonl"
 SETTINGS = "settings.json"
 TEMPLATES = "templates.json"
 CURVES = "learning-curve.json"
-CHECKPOINT = "learning.pt"
+CHECKPOINT = "learning-{}.pt"
 REPORT = "report"
-
-
-class RunError(ValueError):
-    """A run cannot start or go on; the message says what would be right."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that decides what a run makes.
-
-    Attributes:
-        facts: the facts, split 7:2:1.
-        further: facts to learn from only, on top of the training split, for the relations that
-            they help; None for none.
-        templates: wordings by relation.
-        config: how masks are learned.
-        seed: of the split and of learning.
-        pack_name: name the pack gets.
-        together: relations that are learned side by side.
-        remember: text on which masks are to leave the answers as they are, for a config that gives
-            it a weight; None for none.
-        object_tokens: how many tokens an object may have.
-    """
-
-    facts: Facts
-    further: Facts | None
-    templates: Mapping[str, RelationTemplates]
-    config: LearnConfig
-    seed: int
-    pack_name: str
-    together: int = 1
-    remember: Remembered | None = None
-    object_tokens: int = 1
-
-    def objects(self, base: BaseModel) -> dict[str, tuple[str, ...]]:
-        """What the objects of a relation are ranked among, where that is not all tokens."""
-        return objects_to_rank(base, self.facts.triples)
-
-    def reminders(self, base: BaseModel) -> Reminders | None:
-        """The text to remember, asked of the unmasked model."""
-        if self.remember is None:
-            return None
-        first, _ = layer_range(base, self.config)
-        return Reminders(base, self.remember.prompts, first)
 
 
 @dataclass(frozen=True)
@@ -128,10 +79,10 @@ def train(
     """
     # Before hours of learning, not after.
     if unfit := unfit_names(fact.relation for fact in plan.facts.triples):
-        first = unfit[0]
-        raise RunError(f"{first.reason}; rename it in the data, for instance {first.suggestion!r}")
+        worst = unfit[0]
+        raise RunError(f"{worst.reason}; rename it in the data, for instance {worst.suggestion!r}")
     out.mkdir(parents=True, exist_ok=True)
-    _check_settings(out / SETTINGS, base, plan)
+    check_settings(out / SETTINGS, base, plan)
     split = split_by_fact(plan.facts.triples, seed=plan.seed)
     save_split(split, out / SPLIT)
     further = () if plan.further is None else plan.further.triples
@@ -147,30 +98,40 @@ def train(
         # A group is learned whole or not at all: what is learned side by side goes by the group.
         if not done.issuperset(names := relations[start : start + plan.together])
     ]
-    work = Workload([len(part.train) for group in groups for parts in group for part in parts])
+    work = Workload(
+        [
+            len(part.train)
+            for group in groups
+            for _ in plan.configs
+            for parts in group
+            for part in parts
+        ]
+    )
     objects, reminders = plan.objects(base), plan.reminders(base)
-    learned_parts = 0
+    first = 0
     for group in groups:
 
-        def progress(number: int, relation: str, value: LearnProgress) -> None:
-            work.tell(number, value.step / value.steps)
+        def progress(number: int, relation: str, value: LearnProgress, first: int = first) -> None:
+            work.tell(first + number, value.step / value.steps)
             tell(Event(relation, places[relation], len(relations), work.share, progress=value))
 
-        checkpoint = Checkpoint(out / CHECKPOINT, _key_of(base, plan, group))
-        for learned, parts, part in _learn(
+        checkpoints = [
+            Checkpoint(out / CHECKPOINT.format(number), key_of(base, plan, config, group))
+            for number, config in enumerate(plan.configs)
+        ]
+        size = len(plan.configs) * sum(map(len, group))
+        for config, learned, parts, part in _learn(
             base,
             plan,
             group,
             objects=objects,
             reminders=reminders,
-            checkpoint=checkpoint,
-            first=learned_parts,
+            checkpoints=checkpoints,
             report=progress,
         ):
             relation = part.train[0].relation
-            for _ in parts:
-                work.tell(learned_parts, 1.0)
-                learned_parts += 1
+            for number in range(first, first + size):
+                work.tell(number, 1.0)  # learning may have ended early
             if relation in done:
                 continue
             sources = (
@@ -178,7 +139,7 @@ def train(
                 if part is parts[0] or plan.further is None
                 else [plan.facts, plan.further]
             )
-            mask = _mask_of(base, plan, part, sources, learned)
+            mask = _mask_of(base, plan, config, part, sources=sources, learned=learned)
             fit = calibrate(base, mask, part, further)
             mask = mask.with_calibration(fit.calibration)
             if (folder / MANIFEST_NAME).exists():
@@ -187,7 +148,9 @@ def train(
                 write_pack(folder, [mask], name=plan.pack_name)
             place = places[relation]
             tell(Event(relation, place, len(relations), work.share, learned=learned, fit=fit))
-        checkpoint.remove()
+        first += size
+        for checkpoint in checkpoints:
+            checkpoint.remove()
     return MaskPack.open(folder)
 
 
@@ -275,90 +238,62 @@ def _learn(
     *,
     objects: Mapping[str, Sequence[str]],
     reminders: Reminders | None,
-    checkpoint: Checkpoint,
-    first: int,
+    checkpoints: Sequence[Checkpoint],
     report: Callable[[int, str, LearnProgress], None],
-) -> Iterator[tuple[LearnedMask, Sequence[Split], Split]]:
-    """The mask of each relation, the parts it could be learned from, and the one that it was.
+) -> Iterator[tuple[LearnConfig, LearnedMask, Sequence[Split], Split]]:
+    """The mask of each relation with its config, and the parts: all, and that it was learned from.
 
-    With further facts the mask is learned with and without them, and validation chooses: facts of
-    another source help most relations and harm those that it words differently. `report` is told
-    which part, counted from `first`, its relation, and where it stands.
+    A mask is learned under each rate and, with further facts, with and without them, and validation
+    chooses: facts of another source help most relations and harm those that it words differently.
+    `report` is told which of all these masks, its relation, and where it stands.
     """
     flat = [part for parts in group for part in parts]
     names = [part.train[0].relation for part in flat]
-    learned = iter(
-        learn_masks(
-            base,
-            [(part, plan.templates[name]) for part, name in zip(flat, names, strict=True)],
-            plan.config,
-            seed=plan.seed,
-            objects=objects,
-            reminders=reminders,
-            checkpoint=checkpoint,
-            report=lambda number, progress: report(first + number, names[number], progress),
-        )
-    )
-    for parts in group:
-        masks = [next(learned) for _ in parts]
-        best = max(range(len(masks)), key=lambda index: masks[index].validation["mrr"])
-        yield masks[best], parts, parts[best]
+    tried: list[list[LearnedMask]] = []
+    for config, checkpoint in zip(plan.configs, checkpoints, strict=True):
+        first = len(tried) * len(flat)
 
+        def progress(number: int, value: LearnProgress, first: int = first) -> None:
+            report(first + number, names[number], value)
 
-def _key_of(base: BaseModel, plan: Plan, group: Sequence[Sequence[Split]]) -> str:
-    """Names what a checkpoint of a group is of: base, facts, wordings, settings, seed."""
-    parts = [part for parts in group for part in parts]
-    what = [
-        base.digest,
-        [part.digest for part in parts],
-        [asdict(plan.templates[part.train[0].relation]) for part in parts],
-        asdict(plan.config),
-        plan.seed,
-        None if plan.remember is None else plan.remember.digest,
-    ]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-def _check_settings(path: Path, base: BaseModel, plan: Plan) -> None:
-    """A folder belongs to one run: other settings would mix two kinds of masks in one pack."""
-    templates = {name: asdict(wording) for name, wording in plan.templates.items()}
-    settings = {
-        "base": base.digest,
-        "data": plan.facts.digest,
-        "relations": sorted({fact.relation for fact in plan.facts.triples}),
-        "further": None if plan.further is None else plan.further.digest,
-        "templates": hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest(),
-        "config": asdict(plan.config),
-        "object_tokens": plan.object_tokens,
-        "remember": None if plan.remember is None else plan.remember.digest,
-        "seed": plan.seed,
-        "pack": plan.pack_name,
-    }
-    if path.exists():
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunError(f"{path} is not readable: {error}; give another --out") from error
-        changed = sorted(key for key in settings if stored.get(key) != settings[key])
-        if changed:
-            raise RunError(
-                f"{path.parent} holds a run with other settings ({', '.join(changed)}); "
-                "give another --out, or the same settings to go on with it"
+        tried.append(
+            learn_masks(
+                base,
+                [(part, plan.templates[name]) for part, name in zip(flat, names, strict=True)],
+                config,
+                seed=plan.seed,
+                objects=objects,
+                reminders=reminders,
+                checkpoint=checkpoint,
+                report=progress,
             )
-        return
-    path.write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")
+        )
+    start = 0
+    for parts in group:
+        choices = [
+            (masks[start + place], config, part)
+            for masks, config in zip(tried, plan.configs, strict=True)
+            for place, part in enumerate(parts)
+        ]
+        mask, config, part = max(choices, key=lambda choice: choice[0].validation["mrr"])
+        yield config, mask, parts, part
+        start += len(parts)
 
 
 def _mask_of(
-    base: BaseModel, plan: Plan, part: Split, sources: Sequence[Facts], learned: LearnedMask
+    base: BaseModel,
+    plan: Plan,
+    config: LearnConfig,
+    part: Split,
+    *,
+    sources: Sequence[Facts],
+    learned: LearnedMask,
 ) -> RelationMask:
     relation = part.train[0].relation
     # The metadata have fields of their own for these.
     own = ("method", "options", "export")
-    config = {key: value for key, value in asdict(plan.config).items() if key not in own}
-    options = complete_options(
-        plan.config.method, generator_of(plan.config.method).OPTIONS, plan.config.options
-    )
+    common = {key: value for key, value in asdict(config).items() if key not in own}
+    options = complete_options(config.method, generator_of(config.method).OPTIONS, config.options)
     wording = plan.templates[relation]
     fields = MaskFields(
         relation=relation,
@@ -366,7 +301,7 @@ def _mask_of(
         base_digest=base.digest,
         architecture=base.architecture.model_type,
         layers=learned.layers,
-        method=plan.config.method,
+        method=config.method,
         threshold=learned.threshold,
         templates=tuple(dict.fromkeys((wording.evaluation, *wording.training))),
         data_name=" + ".join(source.name for source in sources),
@@ -375,7 +310,7 @@ def _mask_of(
         validation=learned.validation,
         tool_version=version("relata"),
         settings={
-            **config,
+            **common,
             **options,
             "object_tokens": plan.object_tokens,
             "step": learned.step,

@@ -23,7 +23,8 @@ from training.learning import (
     learn_masks,
     reminders_of,
 )
-from training.run import CHECKPOINT, PACK, Event, Plan, train
+from training.plan import Plan
+from training.run import CHECKPOINT, PACK, Event, train
 
 CONFIG = LearnConfig(learning_rate=3e-3, epochs=6, batch_size=4, patience=0)
 SENTENCES = ["you can find a small dog in the garden", "the red hammer and the saw are tools"]
@@ -169,7 +170,7 @@ def test_a_run_killed_in_the_middle_of_a_relation_ends_with_the_same_pack(
     path.write_text("subject\trelation\tobject\n" + "".join(rows))
     plan = Plan(read_facts(base, [path], templates), None, templates, CONFIG, 0, "tiny", 2)
     train(base, plan, tmp_path / "whole")
-    assert not (tmp_path / "whole" / CHECKPOINT).exists()
+    assert not (tmp_path / "whole" / CHECKPOINT.format(0)).exists()
 
     def kill(event: Event) -> None:
         if event.progress is not None and event.progress.step > 8:
@@ -178,9 +179,9 @@ def test_a_run_killed_in_the_middle_of_a_relation_ends_with_the_same_pack(
     monkeypatch.setattr(Checkpoint, "due", True)
     with pytest.raises(KilledError):
         train(base, plan, tmp_path / "run", tell=kill)
-    assert (tmp_path / "run" / CHECKPOINT).exists()
+    assert (tmp_path / "run" / CHECKPOINT.format(0)).exists()
     train(base, plan, tmp_path / "run")
-    assert not (tmp_path / "run" / CHECKPOINT).exists()
+    assert not (tmp_path / "run" / CHECKPOINT.format(0)).exists()
     for name in ("IsA", "AtLocation"):
         ours, theirs = (MaskPack.open(tmp_path / run / PACK).load(name) for run in ("run", "whole"))
         assert ours == theirs

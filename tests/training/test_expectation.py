@@ -22,7 +22,8 @@ from training.facts import read_facts
 from training.learning import LearnConfig, learn_mask
 from training.learning_curve import CurveSetting, learning_curves
 from training.methods import METHODS, StochasticGenerator
-from training.run import Plan, RunError, evaluate_run, train
+from training.plan import Plan, RunError
+from training.run import evaluate_run, train
 
 SHAPES = {"a": (4, 6), "b": (3, 5)}
 # Scores that are neither sure nor even, so that the expectation is far from the thresholded mask.

@@ -18,7 +18,8 @@ from training.learning_curve import (
     learning_curves,
     load_curves,
 )
-from training.run import CURVES, PACK, Plan, curves_of_run, evaluate_run, train
+from training.plan import Plan
+from training.run import CURVES, PACK, curves_of_run, evaluate_run, train
 
 CONFIG = LearnConfig(learning_rate=3e-3, epochs=2, batch_size=4)
 

@@ -14,7 +14,8 @@ from training.evaluation import Evaluation
 from training.facts import read_facts
 from training.learning import LearnConfig
 from training.model_card import model_card
-from training.run import PACK, Plan, evaluate_run, train
+from training.plan import Plan
+from training.run import PACK, evaluate_run, train
 
 
 @pytest.fixture(scope="module")

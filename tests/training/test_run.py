@@ -23,7 +23,8 @@ from training.data import DataError, RelationTemplates, Triple, load_split, spli
 from training.evaluation import Evaluation, collect_provenance, reciprocal_rank
 from training.facts import add_to_train, askable, read_facts
 from training.learning import LearnConfig
-from training.run import PACK, REPORT, SPLIT, Event, Plan, RunError, evaluate_run, train
+from training.plan import Plan, RunError
+from training.run import PACK, REPORT, SPLIT, Event, evaluate_run, train
 
 DIGEST = "sha256:" + "0" * 64
 CONFIG = LearnConfig(learning_rate=3e-3, epochs=2, batch_size=4)
@@ -116,6 +117,27 @@ def test_masks_are_calibrated_as_they_are_made(
     stored = (tmp_path / "run" / PACK / f"{REPORT}.json").read_text()
     assert Evaluation.from_json(stored) == evaluation
     assert "## Calibration" in (tmp_path / "run" / f"{REPORT}.md").read_text()
+
+
+def test_of_several_rates_validation_chooses(
+    base: plm.BaseModel, plan: Plan, tmp_path: Path
+) -> None:
+    shares: list[float] = []
+    several = replace(plan, further_rates=(1e-6, 1e-2))
+    pack = train(base, several, tmp_path / "several", tell=lambda event: shares.append(event.share))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    alone = {}
+    for rate in (CONFIG.learning_rate, 1e-6, 1e-2):
+        config = replace(CONFIG, learning_rate=rate)
+        alone[rate] = train(base, replace(plan, config=config), tmp_path / str(rate))
+    for relation in pack.relations:
+        mask = pack.load(relation)
+        chosen = alone[mask.metadata.settings["learning_rate"]].load(relation)
+        assert mask.digest == chosen.digest
+        assert mask.metadata.validation["mrr"] == max(
+            one.load(relation).metadata.validation["mrr"] for one in alone.values()
+        )
 
 
 def test_mismatched_masks_are_those_of_all_other_relations(
