@@ -31,7 +31,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-masks_app = typer.Typer(help="Look at mask packs, check them, and import masks.", no_args_is_help=True)
+masks_app = typer.Typer(
+    help="Look at mask packs, check them, and import masks.", no_args_is_help=True
+)
 app.add_typer(masks_app, name="masks")
 
 # Settings are given on as text: `app.settings` alone decides what is right.

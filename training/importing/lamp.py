@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masks import RelationMask
-from plm import BaseModel, maskable_weights
-from plm.architectures import Role
+from plm import BaseModel, Role, maskable_weights
 from training.data import RelationTemplates
 from training.importing.errors import LampError
 from training.importing.names import LampName, parse_lamp_name
@@ -113,9 +112,7 @@ def _check_family(base: BaseModel, path: Path, name: LampName | None) -> None:
 def _layers(base: BaseModel, path: Path, name: LampName | None, matrices: int) -> tuple[int, int]:
     if name is not None:
         if name.matrices != matrices:
-            raise LampError(
-                f"{path}: holds {matrices} matrices, but its name says {name.matrices}"
-            )
+            raise LampError(f"{path}: holds {matrices} matrices, but its name says {name.matrices}")
         return name.layers
     count, rest = divmod(matrices, len(LAMP_ORDER))
     if rest or count > base.layer_count:
