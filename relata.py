@@ -32,7 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 masks_app = typer.Typer(
-    help="Look at mask packs, check them, cut expectations.", no_args_is_help=True
+    help="Look at mask packs, check them, cut expectations, import masks.",
+    no_args_is_help=True,
 )
 app.add_typer(masks_app, name="masks")
 pack_app = typer.Typer(help="Send mask packs to others, and fetch theirs.", no_args_is_help=True)
@@ -541,6 +542,36 @@ def verify_masks(pack: Pack = None) -> None:
 
     if not command.verify(pack):
         raise typer.Exit(1)
+
+
+@masks_app.command("import-lamp")
+def import_lamp(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Of the LAMP paper.")],
+    *,
+    base: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The base they were learned on: folder or hub id."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="PACK", help="A pack, new or of the same base.")],
+    relation: Annotated[
+        str | None, typer.Option(help="Of a single file (default: what its name says).")
+    ] = None,
+    templates: Templates = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace relations that the pack has.")
+    ] = False,
+) -> None:
+    """Turn score files that the LAMP paper's code saved into masks, without running pickles."""
+    from training.commands import import_lamp_command
+
+    import_lamp_command(
+        files=files,
+        base=base,
+        out=out,
+        relation=relation,
+        templates=templates,
+        replace=replace,
+    )
 
 
 @masks_app.command("threshold")

@@ -1,4 +1,4 @@
-"""Bodies of `relata train`, `calibrate`, `evaluate`, `baselines` and `adapt`."""
+"""Bodies of `relata train`, `calibrate`, `evaluate`, `baselines` and `adapt`; others by import."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -47,6 +47,8 @@ from training.evaluation import (
     verdicts,
 )
 from training.facts import read_facts, read_files, usable_facts
+from training.importing import LampError
+from training.importing.commands import import_lamp_command
 from training.learning import LearnConfig, objects_to_rank
 from training.learning import preset as preset_of
 from training.learning_curve import LearningCurve, curves_markdown
@@ -68,12 +70,20 @@ __all__ = [
     "calibrate_command",
     "check_command",
     "evaluate_command",
+    "import_lamp_command",
     "templates_command",
     "train_command",
 ]
 
 # Errors that are the user's to mend.
-MISTAKES: tuple[type[Exception], ...] = (AdaptError, DataError, MaskError, PlmError, RunError)
+MISTAKES: tuple[type[Exception], ...] = (
+    AdaptError,
+    DataError,
+    LampError,
+    MaskError,
+    PlmError,
+    RunError,
+)
 
 
 def train_command(
