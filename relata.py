@@ -481,6 +481,58 @@ def evaluate(
 
 
 @app.command()
+def study(
+    *,
+    pack: Annotated[
+        list[Path],
+        typer.Option(metavar="FOLDER", help="The pack; further ones are of other seeds."),
+    ],
+    out: OutFolder,
+    split: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The split that `train` made.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="Or the triples it was given.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="overlap, ablation, seeds, embedding, attention or layers; "
+            "several with commas (default: all but layers, which learns)."
+        ),
+    ] = None,
+    relation: OnlyRelations = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The base (default: the pack's).")
+    ] = None,
+    format: DataFormat = "auto",
+    seed: Annotated[int, typer.Option(help="Of the split, as in training, and of all draws.")] = 0,
+    learn_seed: Annotated[
+        list[int] | None, typer.Option(help="That layers learns with; may be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the facts, in layers.")] = None,
+    threads: ThreadCount = None,
+) -> None:
+    """Study a pack's masks, and write one page of figures and tables on them."""
+    from training.commands import study_command
+
+    study_command(
+        packs=pack,
+        out=out,
+        base=base,
+        split=split,
+        data=data or (),
+        only=only or (),
+        relations=relation or (),
+        format=format,  # type: ignore[arg-type]  # the reader refuses what it does not know
+        seed=seed,
+        learn_seeds=learn_seed or (),
+        epochs=epochs,
+        threads=threads,
+    )
+
+
+@app.command()
 def adapt(
     source: Annotated[str, typer.Argument(help="An encoder or masked LM: folder or hub id.")],
     *,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.markdown import Markdown
 
-from masks import MaskError, MaskPack, RelationMask
+from masks import MaskError, MaskPack
 from plm import BaseModel, PlmError, load_base
 from training.adapt import AdaptConfig, AdaptError, adapt
 from training.adapt.run import Report
@@ -52,6 +52,7 @@ from training.importing.commands import import_lamp_command
 from training.learning import LearnConfig, objects_to_rank
 from training.learning import preset as preset_of
 from training.learning_curve import LearningCurve, curves_markdown
+from training.pack_templates import object_tokens_of, pack_templates
 from training.plan import Plan, RunError
 from training.remember import read_remembered
 from training.run import (
@@ -62,6 +63,7 @@ from training.run import (
     train,
     write_report,
 )
+from training.study.commands import study_command
 
 __all__ = [
     "MISTAKES",
@@ -71,6 +73,7 @@ __all__ = [
     "check_command",
     "evaluate_command",
     "import_lamp_command",
+    "study_command",
     "templates_command",
     "train_command",
 ]
@@ -218,7 +221,7 @@ def calibrate_command(
     opened = MaskPack.open(pack)
     chosen = sorted(set(relations)) or list(opened.relations)
     masks = {relation: opened.load(relation) for relation in chosen}
-    wordings, most = _pack_wordings(masks), _object_tokens(masks)
+    wordings, most = pack_templates(masks), object_tokens_of(masks)
     model = load_base(base or opened.base_model)
     if split is not None:
         parts = load_split(split)
@@ -267,8 +270,8 @@ def evaluate_command(
     opened = MaskPack.open(pack)
     model = load_base(base or opened.base_model)
     masks = opened.load_all()
-    wordings = _pack_wordings(masks) | (load_templates(templates) if templates else {})
-    most = _object_tokens(masks)
+    wordings = pack_templates(masks) | (load_templates(templates) if templates else {})
+    most = object_tokens_of(masks)
     if split is not None:
         parts = load_split(split)
         digest = parts.digest
@@ -330,7 +333,7 @@ def baselines_command(
     chosen = [name for name in BASELINES if not only or name.casefold().startswith(tuple(only))]
     if not chosen:
         raise DataError(f"no baseline begins so; there are {', '.join(BASELINES)}")
-    wordings, most = _pack_wordings(masks), _object_tokens(masks)
+    wordings, most = pack_templates(masks), object_tokens_of(masks)
     model = load_base(base or opened.base_model)
     if split is not None:
         parts = load_split(split)
@@ -477,24 +480,6 @@ def _further_facts(
         return ()
     found = read_facts(base, paths, wordings, relations=relations, phrases=True, most=most)
     return found.triples
-
-
-def _object_tokens(masks: Mapping[str, RelationMask]) -> int:
-    """How many tokens the objects could have that the masks were learned for."""
-    told = [mask.metadata.settings.get("object_tokens", 1) for mask in masks.values()]
-    return max((most for most in told if isinstance(most, int)), default=1)
-
-
-def _pack_wordings(masks: Mapping[str, RelationMask]) -> dict[str, RelationTemplates]:
-    """A pack knows its wordings: the first template serves and evaluates."""
-    return {
-        relation: RelationTemplates(
-            relation,
-            mask.metadata.templates[0],
-            mask.metadata.templates[1:] or mask.metadata.templates,
-        )
-        for relation, mask in masks.items()
-    }
 
 
 def _show_evaluation(evaluation: Evaluation, out: Path | None) -> None:
