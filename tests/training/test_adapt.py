@@ -19,6 +19,9 @@ from training.adapt.model import AdaptedModel, load_model, parameter_groups, sta
 from training.adapt.run import Report
 from training.adapt.verbalise import verbalise
 
+from .bases import KINDS, Kind, make_model
+from .conftest import make_tokenizer
+
 CONFIG = AdaptConfig(
     token_budget=6_000,
     batch_tokens=256,
@@ -259,3 +262,33 @@ def test_dictionary_entries_become_sentences(line: str, index: int, sentence: st
 def test_bad_settings_are_named(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         AdaptConfig(**{field: value})
+
+
+@pytest.mark.parametrize("kind", [*KINDS[:3], *KINDS[4:]], ids=lambda kind: kind.name)
+def test_the_head_is_that_of_every_architecture(kind: Kind) -> None:
+    torch.manual_seed(0)
+    model = make_model(kind, 60).eval()
+    ids = torch.randint(5, 60, (2, 7))
+    states = model.base_model(input_ids=ids).last_hidden_state
+    rows = AdaptedModel(model, mask_token_id=4)._transform(states)
+    ours = model.get_output_embeddings()(rows)
+    torch.testing.assert_close(ours, model(input_ids=ids).logits, atol=1e-5, rtol=1e-4)
+
+
+def test_an_encoder_of_distilberts_becomes_a_masked_lm(text: Path, tmp_path: Path) -> None:
+    (kind,) = (kind for kind in KINDS if kind.name == "distilbert-base-uncased")
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    make_model(kind, len(tokenizer)).distilbert.save_pretrained(tmp_path / "encoder")
+    tokenizer.save_pretrained(tmp_path / "encoder")
+    first: list[float] = []
+    last = adapt(
+        str(tmp_path / "encoder"),
+        text,
+        tmp_path / "run",
+        replace(CONFIG, frozen_layers=0),
+        report=lambda report: first.append(report.running_loss),
+    )
+    assert last.running_loss < first[0]
+    base = plm.load_base(tmp_path / "run" / "model", device="cpu")
+    assert base.architecture.model_type == "distilbert"

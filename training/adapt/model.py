@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
+from plm import architecture_of
 from training.adapt.config import AdaptConfig
 from training.adapt.loss import linear_cross_entropy
 
@@ -91,35 +93,24 @@ class AdaptedModel(nn.Module):
             inputs_embeds=embedded + hidden_mask * self.mask_change, attention_mask=attention
         ).last_hidden_state
         decoder = self.model.get_output_embeddings()
-        rows = self._transform(states[chosen], decoder)
+        rows = self._transform(states[chosen])
         return linear_cross_entropy(rows, decoder.weight, decoder.bias, labels[chosen])
 
-    def _transform(self, rows: Tensor, decoder: nn.Module) -> Tensor:
+    def _transform(self, rows: Tensor) -> Tensor:
         """The head up to its decoder, whose product the loss takes over."""
-        taken: list[Tensor] = []
-
-        def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            taken.append(inputs[0])
-            raise _ReachedDecoderError
-
-        handle = decoder.register_forward_pre_hook(stop)
-        try:
-            (getattr(self.model, "cls", None) or self.model.lm_head)(rows)
-        except _ReachedDecoderError:
-            pass
-        finally:
-            handle.remove()
-        return taken[0]
+        model, parts = self.model, architecture_of(self.model.config.model_type)
+        rows = model.get_submodule(parts.head_dense)(rows)
+        activation = functional.gelu
+        if parts.head_activation is not None:
+            activation = model.get_submodule(parts.head_activation)
+        transformed: Tensor = model.get_submodule(parts.head_norm)(activation(rows))
+        return transformed
 
     @torch.no_grad()
     def fold(self) -> None:
         """Moves the mask token's change into the embeddings, so that the model stands alone."""
         self.model.get_input_embeddings().weight[self.mask_token_id] += self.mask_change
         self.mask_change.zero_()
-
-
-class _ReachedDecoderError(Exception):
-    pass
 
 
 def parameter_groups(adapted: AdaptedModel, config: AdaptConfig) -> list[dict[str, Any]]:
