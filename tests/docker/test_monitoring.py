@@ -5,8 +5,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tests.redis_server import start_redis
 
 ADMIN_KEY = "a-key-of-the-admin-0"
 START_SECONDS = 240
+PROMETHEUS_STARTS = 3
 ROUNDS = (("linen", "NotDesires"), ("cotton", "Desires"))
 
 
@@ -91,6 +93,14 @@ def scraped(path: Path, *, server: int, proxy: int, own: int) -> Path:
     return path
 
 
+def start(
+    log: Path, command: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """A program that writes all it says to `log`."""
+    with log.open("wb") as file:
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
@@ -100,21 +110,55 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def prometheus_program() -> str:
+    """Path of Prometheus; skips the test where it is missing."""
+    return program("prometheus", package="Debian: prometheus")
+
+
+@contextmanager
+def run_prometheus(
+    folder: Path, targets: dict[str, int], environment: Mapping[str, str]
+) -> Iterator[int]:
+    """Prometheus, which scrapes the targets and itself, until the end of the block: its port.
+
+    Between the choice of a free port and its use another program may take it: Prometheus then ends
+    at once, and is started again at another.
+    """
+    for attempt in range(PROMETHEUS_STARTS):
+        port = free_port()
+        log = folder / f"prometheus-{attempt}.log"
+        configuration = scraped(folder / "prometheus.yml", own=port, **targets)
+        process = start(
+            log,
+            (
+                prometheus_program(),
+                f"--config.file={configuration}",
+                f"--storage.tsdb.path={folder / f'data-{attempt}'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ),
+            environment,
+        )
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+                deadline = time.monotonic() + START_SECONDS
+                while process.poll() is None and time.monotonic() < deadline:
+                    if answers(client, "/-/ready"):
+                        yield port
+                        return
+                    time.sleep(0.05)
+        finally:
+            end(process)
+    pytest.fail(f"Prometheus does not start:\n{log.read_text(errors='replace')[-4000:]}")
+
+
 @pytest.fixture(scope="module")
 def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
-    prometheus = program("prometheus", package="Debian: prometheus")
+    prometheus_program()
     haproxy_program()
     folder = tmp_path_factory.mktemp("monitoring")
-    server_port, prometheus_port = free_port(), free_port()
+    server_port = free_port()
 
     with ExitStack() as stack:
-
-        def start(name: str, *command: str, environment: dict[str, str]) -> None:
-            with (folder / f"{name}.log").open("wb") as log:
-                process = subprocess.Popen(
-                    command, cwd=ROOT, env=environment, stdout=log, stderr=log
-                )
-            stack.callback(end, process)
 
         def client(port: int) -> httpx.Client:
             address = f"http://127.0.0.1:{port}"
@@ -125,10 +169,10 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
         plain = {
             name: value for name, value in os.environ.items() if not name.startswith("RELATA_")
         }
-        start(
-            "server",
-            *(sys.executable, "-m", "relata", "serve"),
-            environment=plain
+        server = start(
+            folder / "server.log",
+            (sys.executable, "-m", "relata", "serve"),
+            plain
             | {
                 "OMP_NUM_THREADS": "1",
                 "RELATA_PORT": str(server_port),
@@ -136,25 +180,15 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
                 "RELATA_ADMIN_KEY": ADMIN_KEY,
             },
         )
+        stack.callback(end, server)
         dns = stack.enter_context(serve_names())
         dns.addresses = ["127.0.0.1"]
         proxy = stack.enter_context(run_haproxy(dns, server_port, folder))
-        proxy_port = int(proxy.monitoring.base_url.port or 0)
-        configuration = scraped(
-            folder / "prometheus.yml", server=server_port, proxy=proxy_port, own=prometheus_port
-        )
-        start(
-            "prometheus",
-            prometheus,
-            f"--config.file={configuration}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{prometheus_port}",
-            environment=plain,
-        )
+        targets = {"server": server_port, "proxy": int(proxy.monitoring.base_url.port or 0)}
+        prometheus_port = stack.enter_context(run_prometheus(folder, targets, plain))
         found = Monitored(client(server_port), client(proxy.port), client(prometheus_port))
         wait_for(lambda: answers(found.server, "/ready"), "the server is ready", START_SECONDS)
         wait_for(lambda: proxy.active() == 1, "the proxy finds the server")
-        wait_for(lambda: answers(found.prometheus, "/-/ready"), "Prometheus is ready", 60)
         wait_for(lambda: len(found.query("up == 1")) == 3, "all targets are scraped", 60)
         # Rates need a figure from before and one from after.
         for changes, (subject, removed) in enumerate(ROUNDS, 1):
