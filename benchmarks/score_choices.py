@@ -180,7 +180,7 @@ def _peers(peer: Any, base: BaseModel, question: Question, scoring: str) -> tupl
     """The scores of the choices, and how many rows they took."""
     texts = [f"{question.context} {choice}" for choice in question.choices]
     # Encoded here, because minicons' own way is gone since transformers 5.
-    encoding = base.tokenizer(texts, padding="longest")
+    encoding = peer.tokenizer(texts, padding="longest")
     # [CLS] stands before the context.
     start = 1 + _tokens(base, question.context)
     starts = None if scoring == "pll" else [start] * len(texts)
@@ -191,7 +191,7 @@ def _peers(peer: Any, base: BaseModel, question: Question, scoring: str) -> tupl
 
 
 def _tokens(base: BaseModel, text: str) -> int:
-    return len(base.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
+    return len(base.tokenizer.backend.encode(text, add_special_tokens=False).ids)
 
 
 def _question(random: Random, kind: Kind, choices: int) -> Question:

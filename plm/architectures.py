@@ -26,6 +26,25 @@ _DEEP = 24
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Keys of `config.json` that say how large a model is.
+
+    Attributes:
+        hidden: size of the hidden states.
+        feed_forward: size inside the feed-forward.
+        layers: how many layers there are.
+        heads: attention heads.
+        activation: name of the feed-forward's activation.
+    """
+
+    hidden: str = "hidden_size"
+    feed_forward: str = "intermediate_size"
+    layers: str = "num_hidden_layers"
+    heads: str = "num_attention_heads"
+    activation: str = "hidden_act"
+
+
+@dataclass(frozen=True)
 class Architecture:
     """Where the parts of a masked LM are.
 
@@ -36,13 +55,17 @@ class Architecture:
         roles: path inside a layer of the linear that plays each role.
         attention_norm: path inside a layer of the LayerNorm after attention.
         feed_forward_norm: path inside a layer of the LayerNorm after the feed-forward.
-        activation: path inside a layer of the feed-forward's activation.
         head_dense: the MLM head's first linear.
-        head_activation: the head's activation; None where the class calls gelu itself.
         head_norm: the head's LayerNorm.
         decoder: the head's linear over the vocabulary.
-        relative_positions: module with `compute_position_bias`; None without relative positions.
-        padding_positions: whether positions start after the padding's index, as in fairseq.
+        tied: parameters that are others under a second name, by that name.
+        sizes: keys of `config.json`.
+        head_activation: the head's; None where it is the feed-forward's.
+        norm_eps: of every LayerNorm; None where `config.json` says it.
+        relative_positions: parameter of the relative position bias; None without one.
+        padding_index: where positions count on from, as in fairseq; None where they count from 0.
+            True: `config.json` says it.
+        type_embeddings: whether there is a table of token types.
         token_types: whether the embeddings may tell a second segment from the first.
     """
 
@@ -52,13 +75,16 @@ class Architecture:
     roles: Mapping[Role, str] = field(hash=False)
     attention_norm: str
     feed_forward_norm: str
-    activation: str
     head_dense: str
-    head_activation: str | None
     head_norm: str
     decoder: str
+    tied: Mapping[str, str] = field(hash=False)
+    sizes: Sizes = Sizes()
+    head_activation: str | None = None
+    norm_eps: float | None = None
     relative_positions: str | None = None
-    padding_positions: bool = False
+    padding_index: int | Literal[True] | None = None
+    type_embeddings: bool = False
     token_types: bool = False
 
 
@@ -96,11 +122,14 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             roles=_BERT_LAYER,
             attention_norm="attention.output.LayerNorm",
             feed_forward_norm="output.LayerNorm",
-            activation="intermediate.intermediate_act_fn",
             head_dense="cls.predictions.transform.dense",
-            head_activation="cls.predictions.transform.transform_act_fn",
             head_norm="cls.predictions.transform.LayerNorm",
             decoder="cls.predictions.decoder",
+            tied={
+                "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+                "cls.predictions.decoder.bias": "cls.predictions.bias",
+            },
+            type_embeddings=True,
             token_types=True,
         ),
         Architecture(
@@ -117,11 +146,12 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             },
             attention_norm="sa_layer_norm",
             feed_forward_norm="output_layer_norm",
-            activation="ffn.activation",
             head_dense="vocab_transform",
-            head_activation="activation",
             head_norm="vocab_layer_norm",
             decoder="vocab_projector",
+            tied={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"},
+            sizes=Sizes("dim", "hidden_dim", "n_layers", "n_heads", "activation"),
+            norm_eps=1e-12,
         ),
         Architecture(
             model_type="roberta",
@@ -130,12 +160,16 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             roles=_BERT_LAYER,
             attention_norm="attention.output.LayerNorm",
             feed_forward_norm="output.LayerNorm",
-            activation="intermediate.intermediate_act_fn",
             head_dense="lm_head.dense",
-            head_activation=None,
             head_norm="lm_head.layer_norm",
             decoder="lm_head.decoder",
-            padding_positions=True,
+            tied={
+                "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+                "lm_head.decoder.bias": "lm_head.bias",
+            },
+            head_activation="gelu",
+            padding_index=True,
+            type_embeddings=True,
         ),
         Architecture(
             model_type="mpnet",
@@ -151,13 +185,16 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             },
             attention_norm="attention.LayerNorm",
             feed_forward_norm="output.LayerNorm",
-            activation="intermediate.intermediate_act_fn",
             head_dense="lm_head.dense",
-            head_activation=None,
             head_norm="lm_head.layer_norm",
             decoder="lm_head.decoder",
-            relative_positions="mpnet.encoder",
-            padding_positions=True,
+            tied={
+                "lm_head.decoder.weight": "mpnet.embeddings.word_embeddings.weight",
+                "lm_head.decoder.bias": "lm_head.bias",
+            },
+            head_activation="gelu",
+            relative_positions="mpnet.encoder.relative_attention_bias.weight",
+            padding_index=1,
         ),
     )
 }

@@ -1,18 +1,17 @@
 """The resident base model, as data and the few things that only the model itself can compute."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plm.architectures import Architecture, maskable_names
+from plm.embeddings import Embeddings, relative_bias
 from plm.layers import Activation, LayerWeights, Norm
 from plm.linear import Linear, linear
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+from plm.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,10 +54,12 @@ class BaseModel:
 
     Attributes:
         name: hub id, name of an embedded base, or name of a local folder.
+        source: the folder or hub id that it was read from.
         digest: `sha256:<hex>` over all weights, see `plm.digest`.
         architecture: where the model's parts are.
-        model: the Hugging Face module, in eval mode, without gradients.
-        tokenizer: the Hugging Face fast tokenizer.
+        parameters: all weights by name, as in the `state_dict` of the Hugging Face class.
+        tokenizer: of its prompts.
+        embeddings: what makes the first hidden states.
         layers: weights of each layer, the first at index 0.
         head: the MLM head.
         activation: of the feed-forward in every layer.
@@ -69,16 +70,17 @@ class BaseModel:
         mask_token: text of the mask token.
         mask_token_id: its id.
         pad_token_id: the id that fills short rows of a batch.
-        padding_index: where positions count on from, or None where they count from 0.
         device: where all weights are.
         dtype: of all weights.
     """
 
     name: str
+    source: str
     digest: str
     architecture: Architecture
-    model: nn.Module
-    tokenizer: "PreTrainedTokenizerFast"
+    parameters: Mapping[str, Tensor]
+    tokenizer: Tokenizer
+    embeddings: Embeddings
     layers: tuple[LayerWeights, ...]
     head: Head
     activation: Activation
@@ -89,7 +91,6 @@ class BaseModel:
     mask_token: str
     mask_token_id: int
     pad_token_id: int
-    padding_index: int | None
     device: torch.device
     dtype: torch.dtype
 
@@ -99,11 +100,6 @@ class BaseModel:
         return len(self.layers)
 
     @cached_property
-    def special_tokens(self) -> tuple[str, ...]:
-        """Texts of the tokenizer's special tokens, which it puts together anew at each call."""
-        return tuple(self.tokenizer.all_special_tokens)
-
-    @cached_property
     def object_texts(self) -> dict[int, str]:
         """Texts of tokens as `object_text` found them; a ranking asks for the same ones again."""
         return {}
@@ -111,8 +107,8 @@ class BaseModel:
     @property
     def has_segments(self) -> bool:
         """Whether the model tells a second segment from the first by its token types."""
-        config: Any = self.model.config
-        return self.architecture.token_types and config.type_vocab_size > 1
+        types = self.embeddings.token_types
+        return self.architecture.token_types and types is not None and len(types) > 1
 
     def embed(
         self, input_ids: Tensor, attention_mask: Tensor, token_types: Tensor | None = None
@@ -122,24 +118,12 @@ class BaseModel:
         `token_types` (B, T) are 1 in a second segment, for a base that has segments; without them
         all are 0.
         """
-        positions = None
-        if self.padding_index is not None:
-            tokens = attention_mask.long()
-            positions = tokens.cumsum(dim=1) * tokens + self.padding_index
-        module = self.model.get_submodule(self.architecture.embeddings)
-        types = {} if token_types is None else {"token_type_ids": token_types}
-        states: Tensor = module(input_ids=input_ids, position_ids=positions, **types)
-        return states
+        return self.embeddings(input_ids, attention_mask, token_types)
 
     def position_bias(self, length: int) -> Tensor | None:
         """Relative position bias (1, heads, T, T) of the attention scores, None without one."""
-        if self.architecture.relative_positions is None:
-            return None
-        module: Any = self.model.get_submodule(self.architecture.relative_positions)
-        # The method reads only batch size, length and device of its argument.
-        like = torch.empty(1, length, 0, device=self.device)
-        bias: Tensor = module.compute_position_bias(like)
-        return bias
+        table = self.architecture.relative_positions
+        return None if table is None else relative_bias(self.parameters[table], length)
 
     def shapes(self, first: int, last: int) -> dict[str, tuple[int, int]]:
         """(out, in) of each maskable weight of layers `first` to `last`, counted from 1.
@@ -156,14 +140,14 @@ class BaseModel:
         }
 
     def weight(self, name: str) -> Tensor:
-        """The parameter of that name (as in `model.state_dict()`), not a copy.
+        """The parameter of that name, not a copy.
 
         Raises:
             KeyError: the model has no such parameter.
         """
         try:
-            return self.model.get_parameter(name).detach()
-        except AttributeError:
+            return self.parameters[name]
+        except KeyError:
             raise KeyError(f"{self.name} has no parameter {name!r:.160}") from None
 
     def __repr__(self) -> str:

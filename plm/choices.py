@@ -102,9 +102,7 @@ class ChoicePlan:
 
     def _tokens(self, scored: Scored, log_probs: NDArray[np.float32]) -> tuple[ScoredToken, ...]:
         text, ids = scored.text, scored.text.input_ids
-        names = self.base.tokenizer.convert_ids_to_tokens(
-            [ids[place] for place in scored.positions]
-        )
+        names = self.base.tokenizer.tokens_of([ids[place] for place in scored.positions])
         choice = set(text.parts[-1])
         return tuple(
             ScoredToken(name, ids[place], value, "choice" if place in choice else "context")

@@ -145,14 +145,14 @@ def encode_prompt(base: BaseModel, template: Template, subject: str | None) -> E
             tokens; or the prompt is longer than the model reads.
     """
     subject = _checked_subject(base, template, subject)
-    for token in base.special_tokens:
+    for token in base.tokenizer.special_tokens:
         if token in template.text:
             raise PromptError(
                 "template",
                 f"it holds the model's special token {token}; the object's place is {OBJECT}",
             )
     text = template.fill(subject, base.mask_token)
-    ids: list[int] = base.tokenizer.backend_tokenizer.encode(text).ids
+    ids: list[int] = base.tokenizer.backend.encode(text).ids
     at_fault = "template" if subject is None else "subject"
     if len(ids) > base.max_length:
         raise PromptError(
@@ -201,7 +201,7 @@ def _checked_subject(base: BaseModel, template: Template, subject: str | None) -
     subject = collapse_spaces(subject)
     if not subject:
         raise PromptError("subject", "it is blank; name a thing, e.g. 'linen'")
-    for token in base.special_tokens:
+    for token in base.tokenizer.special_tokens:
         if token in subject:
             raise PromptError(
                 "subject", f"it holds the model's special token {token}; write plain text"
@@ -209,7 +209,7 @@ def _checked_subject(base: BaseModel, template: Template, subject: str | None) -
     # Characters that the tokenizer drops (zero-width ones, for instance) leave nothing to ask. No
     # tokenizer drops letters and digits of ASCII.
     if not _PLAIN.search(subject) and not (
-        base.tokenizer.backend_tokenizer.encode(subject, add_special_tokens=False).ids
+        base.tokenizer.backend.encode(subject, add_special_tokens=False).ids
     ):
         raise PromptError("subject", "no character of it is known to the model's tokenizer")
     return subject

@@ -3,16 +3,17 @@
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor
 
 
-def weights_digest(model: nn.Module) -> str:
-    """`sha256:<hex>` over all parameters of a model whose weights are fp32.
+def weights_digest(parameters: Mapping[str, Tensor]) -> str:
+    """`sha256:<hex>` over all parameters of a model, in fp32, by every name that they have.
 
     Hashed are, in order of name, a line of compact JSON `[name, shape]` and the values as
-    little-endian fp32. A parameter known under several names (a decoder tied to the embeddings)
+    little-endian fp32. A tensor known under several names (a decoder tied to the embeddings)
     counts once, under the first of them in order; buffers such as `position_ids` do not count.
 
     All weights, not only those that masks cover: a mask is learned against the whole frozen
@@ -24,7 +25,7 @@ def weights_digest(model: nn.Module) -> str:
     """
     state = hashlib.sha256(b"relata base 1\n")
     seen: set[int] = set()
-    for name, parameter in sorted(model.named_parameters(remove_duplicate=False)):
+    for name, parameter in sorted(parameters.items()):
         if id(parameter) in seen:
             continue
         seen.add(id(parameter))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,9 +10,7 @@ from torch import Tensor
 from plm.base import BaseModel
 from plm.errors import BaseModelError, ObjectError
 from plm.text import collapse_spaces, forbidden_character
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+from plm.tokenizer import Tokenizer
 
 WordTokens = Literal["wordpiece", "byte_bpe"]
 
@@ -23,13 +21,13 @@ _SPACE = "\u0120"
 _FILLER = re.compile(r"\[[^\]]*\]|<[^>]*>|madeupword\d+")
 
 
-def word_token_kind(name: str, tokenizer: "PreTrainedTokenizerFast") -> WordTokens:
-    """How a fast tokenizer marks where words begin.
+def word_token_kind(name: str, tokenizer: Tokenizer) -> WordTokens:
+    """How a tokenizer marks where words begin.
 
     Raises:
         BaseModelError: neither WordPiece nor byte-level BPE; `name` is the base's.
     """
-    backend = tokenizer.backend_tokenizer
+    backend = tokenizer.backend
     kind = type(backend.model).__name__
     if kind == "WordPiece":
         return "wordpiece"
@@ -52,7 +50,7 @@ def object_token_id(base: BaseModel, word: str) -> int:
     text = word.strip()
     if not text or forbidden_character(text):
         raise ObjectError(f"object {word!r:.80} is no word")
-    encoding = base.tokenizer.backend_tokenizer.encode(_lead(base) + text, add_special_tokens=False)
+    encoding = base.tokenizer.backend.encode(_lead(base) + text, add_special_tokens=False)
     ids: list[int] = encoding.ids
     if len(ids) != 1:
         pieces = ", ".join(encoding.tokens[:16]) or "none"
@@ -62,7 +60,7 @@ def object_token_id(base: BaseModel, word: str) -> int:
         )
     if ids[0] == base.tokenizer.unk_token_id:
         raise ObjectError(f"object {text!r:.80} is not in the vocabulary of {base.name}")
-    if ids[0] in base.tokenizer.all_special_ids:
+    if ids[0] in base.tokenizer.special_ids:
         raise ObjectError(f"object {text!r:.80} is a special token of {base.name}")
     return ids[0]
 
@@ -78,10 +76,10 @@ def tokenise_objects(
     or is more than `most` tokens.
     """
     lead = _lead(base)
-    special = frozenset(base.tokenizer.all_special_ids)
+    special = base.tokenizer.special_ids
     written = [collapse_spaces(text) for text in texts]
     faults = [_no_text(text, given) for text, given in zip(written, texts, strict=True)]
-    encodings = base.tokenizer.backend_tokenizer.encode_batch_fast(
+    encodings = base.tokenizer.backend.encode_batch_fast(
         [lead + text for text, fault in zip(written, faults, strict=True) if fault is None],
         add_special_tokens=False,
     )
@@ -100,7 +98,7 @@ def object_text(base: BaseModel, token_id: int) -> str:
     """
     if (known := base.object_texts.get(token_id)) is not None:
         return known
-    token = base.tokenizer.convert_ids_to_tokens(token_id) if token_id >= 0 else None
+    token = base.tokenizer.backend.id_to_token(token_id) if token_id >= 0 else None
     if token is None:
         raise ObjectError(
             f"no token of {base.name} has id {token_id}; ids are 0 to {len(base.tokenizer) - 1}"
@@ -108,7 +106,7 @@ def object_text(base: BaseModel, token_id: int) -> str:
     text: str = token
     if word_token_kind(base.name, base.tokenizer) == "byte_bpe":
         # Byte-level tokens are readable only after decoding: the byte alphabet is not text.
-        text = base.tokenizer.backend_tokenizer.decode([token_id], skip_special_tokens=False)
+        text = base.tokenizer.backend.decode([token_id], skip_special_tokens=False)
     return base.object_texts.setdefault(token_id, text.strip())
 
 
@@ -120,10 +118,10 @@ def answer_token_ids(base: BaseModel) -> Tensor:
     milliseconds: keep the result.
     """
     words = word_token_kind(base.name, base.tokenizer) == "byte_bpe"
-    special = set(base.tokenizer.all_special_ids)
-    prefix = "" if words else base.tokenizer.backend_tokenizer.model.continuing_subword_prefix
+    special = base.tokenizer.special_ids
+    prefix = "" if words else base.tokenizer.backend.model.continuing_subword_prefix
     allowed = torch.zeros(base.vocab_size, dtype=torch.bool)
-    for token, token_id in base.tokenizer.get_vocab().items():
+    for token, token_id in base.tokenizer.backend.get_vocab().items():
         if token_id in special or _FILLER.fullmatch(token):
             continue
         if words:

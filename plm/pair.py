@@ -50,12 +50,12 @@ def check_text(base: BaseModel, text: str, field: str) -> str:
     text = collapse_spaces(text)
     if not text:
         raise PromptError(field, "it is blank; write a text, e.g. 'It rained all day.'")
-    for token in base.special_tokens:
+    for token in base.tokenizer.special_tokens:
         if token in text:
             raise PromptError(
                 field, f"it holds the model's special token {token}; write plain text"
             )
-    if not base.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids:
+    if not base.tokenizer.backend.encode(text, add_special_tokens=False).ids:
         raise PromptError(field, "no character of it is known to the model's tokenizer")
     return text
 
@@ -71,7 +71,7 @@ def encode_texts(base: BaseModel, *texts: str, field: str) -> EncodedText:
     """
     if len(texts) not in (1, 2):
         raise ValueError(f"one text, or a pair, not {len(texts)}")
-    encoding = base.tokenizer.backend_tokenizer.encode(*texts)
+    encoding = base.tokenizer.backend.encode(texts[0], texts[1] if len(texts) == 2 else None)
     ids: list[int] = encoding.ids
     sequences, words = encoding.sequence_ids, encoding.word_ids
     parts = tuple(
@@ -86,14 +86,15 @@ def encode_texts(base: BaseModel, *texts: str, field: str) -> EncodedText:
             f"context out, or serve a base whose tokenizer lays out pairs",
         )
     # Words are counted from 0 in each text.
-    second_words = 1 + max((w for w, s in zip(words, sequences, strict=True) if s == 0), default=0)
+    first_words = (word for word, s in zip(words, sequences, strict=True) if s == 0 and word)
+    second_words = 1 + max(first_words, default=0)
     types = encoding.type_ids
     return EncodedText(
         texts=texts,
         input_ids=tuple(ids),
         parts=parts,
         words=tuple(
-            None if owner is None else word + (second_words if owner else 0)
+            None if word is None else word + (second_words if owner else 0)
             for word, owner in zip(words, sequences, strict=True)
         ),
         second_segment=types.index(1) if base.has_segments and 1 in types else None,

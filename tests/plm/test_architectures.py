@@ -54,7 +54,7 @@ def test_a_range_is_one_based_and_rising(first: int, last: int) -> None:
 
 def test_names_are_all_weight_matrices_of_the_layers(tiny: Tiny) -> None:
     # Every matrix inside a layer, and nothing else, may be covered.
-    state = tiny.base.model.state_dict()
+    state = tiny.base.parameters
     layers = tiny.base.architecture.layers
     matrices = {name for name, w in state.items() if name.startswith(layers) and w.ndim == 2}
     assert set(plm.maskable_names(tiny.base.architecture, 1, 4)) == matrices

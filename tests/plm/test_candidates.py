@@ -10,6 +10,7 @@ import torch
 
 import plm
 from masks import CombinedMask
+from tests.hugging_face import tokenizer_of
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -34,7 +35,7 @@ def _scores(
 
 def _twin(tiny: Tiny, prompt: plm.EncodedPrompt, mask: CombinedMask | None, text: str) -> float:
     """One candidate: masks written into the sentence, Hugging Face's model, and a plain mean."""
-    tokenizer = tiny.base.tokenizer
+    tokenizer = tokenizer_of(tiny.base)
     lead = " " if tiny.base.architecture.model_type == "roberta" else ""
     wanted = tokenizer(lead + text, add_special_tokens=False)["input_ids"]
     masks = " ".join([tokenizer.mask_token] * len(wanted))
@@ -70,7 +71,7 @@ def test_each_length_is_one_row_of_as_many_masks(bert: Tiny) -> None:
     candidates = _candidates(bert.base, *OBJECTS)
     probes = plm.candidate_probes(bert.base, prompt, None, candidates)
     assert [len(probe.row.slots) for probe in probes] == [1, 2, 3]
-    tokenizer = bert.base.tokenizer
+    tokenizer = tokenizer_of(bert.base)
     for probe in probes:
         text = prompt.with_object(" ".join(["[MASK]"] * len(probe.row.slots)), "[MASK]")
         assert probe.row.input_ids == tuple(tokenizer(text)["input_ids"])
@@ -90,7 +91,7 @@ def test_a_score_does_not_depend_on_the_other_candidates(roberta: Tiny) -> None:
 
 
 def test_objects_are_tokenised_as_in_the_middle_of_a_sentence(tiny: Tiny) -> None:
-    tokenizer = tiny.base.tokenizer
+    tokenizer = tokenizer_of(tiny.base)
     plain = tokenizer("is a", add_special_tokens=False)["input_ids"]
     for text in OBJECTS:
         (found,) = plm.tokenise_objects(tiny.base, [text], most=8)

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 import plm
 from plm.choices import NORMALIZATIONS, SCORINGS
 from plm.loading import BASES
+from tests.hugging_face import tokenizer_of
 
 if TYPE_CHECKING:
     from masks import CombinedMask
@@ -65,7 +66,7 @@ class Twin:
         self, texts: tuple[str, ...], part: tuple[int, ...], within: bool
     ) -> list[float]:
         base = self._tiny.base
-        encoding = base.tokenizer(*texts, return_token_type_ids=base.has_segments)
+        encoding = tokenizer_of(base)(*texts, return_token_type_ids=base.has_segments)
         sequences, words = encoding.sequence_ids(), encoding.word_ids()
         found = []
         for place, owner in enumerate(sequences):
@@ -102,7 +103,7 @@ def test_scores_are_those_of_one_forward_for_each_token(tiny: Tiny) -> None:
 
 
 def test_a_context_and_a_choice_are_laid_out_as_the_tokenizer_lays_out_pairs(tiny: Tiny) -> None:
-    tokenizer = tiny.base.tokenizer
+    tokenizer = tokenizer_of(tiny.base)
     (text,) = {scored.text for scored in plm.plan_choices(tiny.base, CONTEXT, CHOICES).choices[:1]}
     assert list(text.input_ids) == tokenizer(CONTEXT, CHOICES[0])["input_ids"]
     (context, choice) = text.parts

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import plm
+from tests.hugging_face import tokenizer_of
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -49,7 +50,7 @@ def test_bad_templates(text: str, message: str) -> None:
 
 def test_prompts_are_tokenised_as_the_tokenizer_does(tiny: Tiny) -> None:
     for prompt in tiny.prompts:
-        assert list(prompt.input_ids) == tiny.base.tokenizer(prompt.text)["input_ids"]
+        assert list(prompt.input_ids) == tokenizer_of(tiny.base)(prompt.text)["input_ids"]
         assert prompt.input_ids[prompt.mask_position] == tiny.base.mask_token_id
         assert prompt.text.count(tiny.base.mask_token) == 1
 
@@ -90,7 +91,7 @@ def test_bad_prompts_name_the_field(
 
 def test_special_tokens_are_those_of_the_model(tiny: Tiny) -> None:
     template = plm.Template.parse("[X] is a [Y].")
-    for token in tiny.base.tokenizer.all_special_tokens:
+    for token in tokenizer_of(tiny.base).all_special_tokens:
         with pytest.raises(plm.PromptError, match="special token"):
             plm.encode_prompt(tiny.base, template, f"big {token}")
 

@@ -9,6 +9,7 @@ import torch
 from transformers import pipeline
 
 import plm
+from tests.hugging_face import tokenizer_of
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -27,7 +28,7 @@ def engine(tiny: Tiny) -> plm.Engine:
 def test_completions_are_those_of_the_fill_mask_pipeline(tiny: Tiny, engine: plm.Engine) -> None:
     for mask in (None, tiny.combined()):
         peer = pipeline(
-            "fill-mask", model=tiny.reference(mask), tokenizer=tiny.base.tokenizer, device="cpu"
+            "fill-mask", model=tiny.reference(mask), tokenizer=tokenizer_of(tiny.base), device="cpu"
         )
         queries = [plm.Query(prompt, mask, plm.TopTokens(6)) for prompt in tiny.prompts]
         for query, ranking in zip(queries, plm.complete(engine, queries), strict=True):
@@ -41,8 +42,8 @@ def test_completions_are_those_of_the_fill_mask_pipeline(tiny: Tiny, engine: plm
 
 def test_targets_are_those_of_the_fill_mask_pipeline(tiny: Tiny, engine: plm.Engine) -> None:
     targets = tuple(plm.object_token_id(tiny.base, word) for word in ("cloth", "wood", "dog"))
-    names = tiny.base.tokenizer.convert_ids_to_tokens(list(targets))
-    peer = pipeline("fill-mask", model=tiny.reference(), tokenizer=tiny.base.tokenizer)
+    names = tokenizer_of(tiny.base).convert_ids_to_tokens(list(targets))
+    peer = pipeline("fill-mask", model=tiny.reference(), tokenizer=tokenizer_of(tiny.base))
     (ranking,) = plm.complete(engine, [query_of(tiny, targets=targets)])
     expected = peer(tiny.prompts[0].text, targets=names)
     assert [c.token_id for c in ranking] == [c["token"] for c in expected]
@@ -83,7 +84,7 @@ def test_a_filter_leaves_scores_as_they_are(tiny: Tiny, engine: plm.Engine) -> N
 
 
 def test_targets_are_ranked_even_if_a_filter_refuses_them(bert: Tiny) -> None:
-    piece = bert.base.tokenizer.convert_tokens_to_ids("##ing")
+    piece = tokenizer_of(bert.base).convert_tokens_to_ids("##ing")
     query = query_of(bert, targets=(piece,), words=True)
     (ranking,) = plm.complete(plm.Engine(bert.base), [query])
     assert [c.token_id for c in ranking] == [piece]
@@ -128,17 +129,17 @@ def test_many_ties_agree_with_a_stable_sort() -> None:
 def test_a_vocabulary_larger_than_the_tokenizers(bert: Tiny, tmp_path: Path) -> None:
     # Some checkpoints pad the embedding to a round number of rows.
     model = bert.reference()
-    model.resize_token_embeddings(len(bert.base.tokenizer) + 9)
+    model.resize_token_embeddings(len(tokenizer_of(bert.base)) + 9)
     with torch.no_grad():
         model.cls.predictions.bias[-9:] = 50
     model.save_pretrained(tmp_path)
-    bert.base.tokenizer.save_pretrained(tmp_path)
+    tokenizer_of(bert.base).save_pretrained(tmp_path)
     base = plm.load_base(tmp_path, device="cpu")
-    assert base.vocab_size == len(base.tokenizer) + 9
+    assert base.vocab_size == len(tokenizer_of(base)) + 9
     assert plm.answer_token_ids(base).shape == (base.vocab_size,)
     (ranking,) = plm.complete(plm.Engine(base), [query_of(bert, count=3)])
     assert len(ranking) == 3
-    assert all(c.token_id < len(base.tokenizer) for c in ranking)
+    assert all(c.token_id < len(tokenizer_of(base)) for c in ranking)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 import plm
 from masks import RelationMask, combine_masks
+from tests.hugging_face import model_of
 
 NAME = "minilm-l6-mlm"
 
@@ -31,7 +32,9 @@ def test_its_logits_are_the_hugging_face_models(base: plm.BaseModel) -> None:
     batch = plm.collate(prompts, base)
     logits = plm.Engine(base).logits([prompt.row for prompt in prompts], [None, None])
     with torch.no_grad():
-        whole = base.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        whole = model_of(base)(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask
+        ).logits
     # Logits of this model are around 10, so fp32 leaves about six digits after rounding.
     expected = whole[torch.arange(2), batch.mask_positions]
     torch.testing.assert_close(logits, expected, atol=5e-5, rtol=1e-5)

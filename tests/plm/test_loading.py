@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForMaskedLM
 
 import plm
+from tests.hugging_face import model_of, tokenizer_of
 
 if TYPE_CHECKING:
     from tests.plm.conftest import EditConfig, Tiny
@@ -37,11 +41,10 @@ def test_a_base_says_what_it_is(tiny: Tiny) -> None:
     assert base.digest.startswith("sha256:")
     assert len(base.digest) == 71
     assert base.device == torch.device("cpu")
-    assert base.mask_token == base.tokenizer.mask_token
-    assert not base.model.training
-    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+    assert base.mask_token == tokenizer_of(base).mask_token
+    assert not any(parameter.requires_grad for parameter in base.parameters.values())
     # RoBERTa's and MPNet's positions start after the padding's index, 1.
-    offset = 2 if base.architecture.padding_positions else 0
+    offset = 2 if base.architecture.padding_index else 0
     assert base.max_length == 40 - offset
     assert "sha256" in repr(base)
 
@@ -66,9 +69,8 @@ def test_random_weights_are_those_of_the_seed_and_of_no_training(tiny: Tiny) -> 
     digests.add(plm.load_base(tiny.folder, device="cpu", random_seed=5).digest)
     assert len(digests) == 3
     assert first.layers[0].query.weight.shape == tiny.base.layers[0].query.weight.shape
-    assert first.tokenizer.get_vocab() == tiny.base.tokenizer.get_vocab()
-    assert not first.model.training
-    assert not any(parameter.requires_grad for parameter in first.model.parameters())
+    assert first.tokenizer.backend.get_vocab() == tiny.base.tokenizer.backend.get_vocab()
+    assert not any(parameter.requires_grad for parameter in first.parameters.values())
 
 
 def test_the_digest_does_not_depend_on_the_serving_type(bert: Tiny) -> None:
@@ -110,20 +112,115 @@ def test_the_digest_covers_every_weight(bert: Tiny, folder: Path, name: str) -> 
     assert plm.load_base(folder, device="cpu").digest != bert.base.digest
 
 
-def test_tied_weights_count_once(bert: Tiny) -> None:
-    names = []
-    seen = set()
-    for name, parameter in sorted(bert.base.model.named_parameters(remove_duplicate=False)):
-        names += [name] if id(parameter) not in seen else []
-        seen.add(id(parameter))
-    assert "cls.predictions.decoder.weight" not in names
-    assert "bert.embeddings.word_embeddings.weight" in names
+def test_tied_weights_are_one_and_count_once(tiny: Tiny) -> None:
+    parameters, tied = tiny.base.parameters, tiny.base.architecture.tied
+    assert all(parameters[second] is parameters[first] for second, first in tied.items())
+    names, seen = [], set()
+    state = hashlib.sha256(b"relata base 1\n")
+    model = model_of(tiny.base)
+    for name, parameter in sorted(model.named_parameters(remove_duplicate=False)):
+        if id(parameter) not in seen:
+            seen.add(id(parameter))
+            names.append(name)
+            state.update(f"{json.dumps([name, list(parameter.shape)])}\n".replace(" ", "").encode())
+            state.update(parameter.detach().numpy().tobytes())
+    assert len(names) == len(parameters) - len(tied)
+    assert tiny.base.digest == f"sha256:{state.hexdigest()}"
+
+
+def _through_transformers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> plm.BaseModel:
+    with monkeypatch.context() as patch:
+        patch.setattr("plm.loading.stored_config", lambda _: None)
+        patch.setattr("plm.loading.stored_parameters", lambda *_: None)
+        return plm.load_base(folder, device="cpu")
+
+
+def test_files_say_what_transformers_makes_of_them(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny.folder, folder)
+    # A config says all; `save_pretrained` leaves some of it to the class.
+    (folder / "config.json").write_text(json.dumps(model_of(tiny.base).config.to_dict()))
+    with monkeypatch.context() as patch:
+        for reader in ("read_config", "read_parameters"):
+            patch.setattr(f"plm.hugging_face.{reader}", lambda *_: pytest.fail("not asked"))
+        stored = plm.load_base(folder, device="cpu")
+    theirs = _through_transformers(folder, monkeypatch)
+    assert stored.parameters.keys() == theirs.parameters.keys()
+    for name, parameter in stored.parameters.items():
+        assert torch.equal(parameter, theirs.parameters[name]), name
+    for key in ("digest", "max_length", "heads", "vocab_size", "hidden_size", "activation"):
+        assert getattr(stored, key) == getattr(theirs, key)
+    rows = [prompt.row for prompt in tiny.prompts]
+    logits = plm.Engine(stored).logits(rows, [None] * len(rows))
+    assert torch.equal(logits, plm.Engine(theirs).logits(rows, [None] * len(rows)))
+
+
+@pytest.mark.parametrize("source", [*plm.embedded_bases(), "pocket"])
+def test_an_embedded_tokenizer_is_the_one_that_transformers_reads(
+    source: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source == "pocket":
+        shutil.copytree(tiny.folder, tmp_path / source)
+        monkeypatch.setattr("plm.loading.BASES", tmp_path)
+    base = plm.load_base(source, device="cpu")
+    ours, theirs = base.tokenizer, tokenizer_of(base)
+    assert ours.special_tokens == tuple(theirs.all_special_tokens)
+    assert ours.special_ids == set(theirs.all_special_ids)
+    assert (ours.mask_token, ours.pad_token) == (theirs.mask_token, theirs.pad_token)
+    assert (ours.unk_token_id, len(ours)) == (theirs.unk_token_id, len(theirs))
+    assert ours.max_length == theirs.model_max_length
+    for text in ("A linen cloth, used for 1990 [MASK] <mask> caf\u00e9\u4e2d zzq.", "dog", " x  y"):
+        assert ours.backend.encode(text).ids == theirs(text)["input_ids"]
+        assert ours.backend.encode(text, "a dog").ids == theirs(text, "a dog")["input_ids"]
+
+
+@pytest.mark.parametrize("name", ["gelu_new", "gelu_pytorch_tanh", "relu", "silu"])
+def test_activations_are_those_of_transformers(
+    folder: Path, edit_config: EditConfig, bert: Tiny, name: str
+) -> None:
+    edit_config(folder, {"hidden_act": name})
+    base = plm.load_base(folder, device="cpu")
+    rows = [prompt.row for prompt in bert.prompts]
+    batch = plm.collate(bert.prompts, base)
+    with torch.no_grad():
+        logits = model_of(base)(batch.input_ids, batch.attention_mask).logits
+    expected = logits[torch.arange(len(rows)), batch.mask_positions]
+    found = plm.Engine(base).logits(rows, [None] * len(rows))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_unsupported_activation(folder: Path, edit_config: EditConfig) -> None:
+    edit_config(folder, {"hidden_act": "mish"})
+    with pytest.raises(plm.BaseModelError, match="'mish' is not supported; supported are gelu"):
+        plm.load_base(folder)
+
+
+def test_weights_that_are_not_tied_stay_two(folder: Path, edit_config: EditConfig) -> None:
+    edit_config(folder, {"tie_word_embeddings": False})
+    weights = load_file(folder / "model.safetensors")
+    words = weights["bert.embeddings.word_embeddings.weight"]
+    weights["cls.predictions.decoder.weight"] = words + 0.5
+    weights["cls.predictions.decoder.bias"] = weights["cls.predictions.bias"].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    base = plm.load_base(folder, device="cpu")
+    assert torch.equal(base.head.decoder.weight, words + 0.5)
+    assert torch.equal(base.embeddings.words, words)
+
+
+def test_a_server_starts_without_importing_transformers() -> None:
+    code = (
+        "import sys, plm, app.main; plm.load_base(plm.embedded_bases()[0], device='cpu');"
+        "sys.exit('transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_digest_is_taken_of_fp32_only(bert: Tiny) -> None:
     half = plm.load_base(bert.folder, device="cpu", dtype=torch.bfloat16)
     with pytest.raises(ValueError, match="fp32 weights"):
-        plm.weights_digest(half.model)
+        plm.weights_digest(half.parameters)
 
 
 def test_a_hub_id_goes_through_the_hubs_cache(

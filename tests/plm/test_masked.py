@@ -50,15 +50,15 @@ def test_weights_made_at_use_are_those_that_are_kept(tiny: Tiny) -> None:
 
 
 def test_the_base_is_not_touched(tiny: Tiny) -> None:
-    before = {name: w.clone() for name, w in tiny.base.model.state_dict().items()}
+    before = {name: w.clone() for name, w in tiny.base.parameters.items()}
     engine = plm.Engine(tiny.base)
     rows = [prompt.row for prompt in tiny.prompts]
     sets = [None, tiny.combined(1), tiny.combined(2), tiny.union(1, 2), None]
     engine.logits(rows, sets)
     engine.logits(rows, sets[::-1])
-    after = tiny.base.model.state_dict()
+    after = tiny.base.parameters
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert plm.weights_digest(tiny.base.model) == tiny.base.digest
+    assert plm.weights_digest(tiny.base.parameters) == tiny.base.digest
 
 
 def test_a_layer_that_is_not_covered_is_the_bases(bert: Tiny) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import plm
+from tests.hugging_face import tokenizer_of
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -19,7 +20,7 @@ def test_a_word_is_its_one_token(tiny: Tiny) -> None:
 
 def test_byte_level_bpe_takes_the_token_of_the_middle_of_a_sentence(roberta: Tiny) -> None:
     token_id = plm.object_token_id(roberta.base, "cloth")
-    assert roberta.base.tokenizer.convert_ids_to_tokens(token_id) == "\u0120cloth"
+    assert tokenizer_of(roberta.base).convert_ids_to_tokens(token_id) == "\u0120cloth"
     assert plm.object_text(roberta.base, token_id) == "cloth"
 
 
@@ -60,7 +61,7 @@ def test_ids_outside_the_vocabulary(tiny: Tiny, token_id: int) -> None:
 
 
 def test_continuations_keep_their_mark(bert: Tiny) -> None:
-    token_id = bert.base.tokenizer.convert_tokens_to_ids("##ing")
+    token_id = tokenizer_of(bert.base).convert_tokens_to_ids("##ing")
     assert plm.object_text(bert.base, token_id) == "##ing"
 
 
@@ -70,9 +71,9 @@ def test_answers_are_whole_words(tiny: Tiny) -> None:
     assert allowed.shape == (base.vocab_size,)
     for word in ("cloth", "animal", "1990", "a"):
         assert allowed[plm.object_token_id(base, word)]
-    assert not allowed[base.tokenizer.all_special_ids].any()
+    assert not allowed[tokenizer_of(base).all_special_ids].any()
     refused = [".", ",", "[unused1]", "##ing", "[CLS]", "\u0120.", "cl", "\u0120\u0142"]
-    vocabulary = base.tokenizer.get_vocab()
+    vocabulary = tokenizer_of(base).get_vocab()
     present = [token for token in refused if token in vocabulary]
     assert present
     assert not allowed[[vocabulary[token] for token in present]].any()
@@ -80,6 +81,6 @@ def test_answers_are_whole_words(tiny: Tiny) -> None:
 
 def test_answers_of_byte_level_bpe_start_a_word(roberta: Tiny) -> None:
     allowed = plm.answer_token_ids(roberta.base)
-    texts = roberta.base.tokenizer.convert_ids_to_tokens(allowed.nonzero().flatten().tolist())
+    texts = tokenizer_of(roberta.base).convert_ids_to_tokens(allowed.nonzero().flatten().tolist())
     assert texts
     assert all(text.startswith("\u0120") for text in texts)

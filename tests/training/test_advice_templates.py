@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import plm
+from tests.hugging_face import model_of, tokenizer_of
 from training.advice import (
     complete_templates,
     name_words,
@@ -70,10 +71,10 @@ def test_templates_are_ranked_as_the_model_itself_ranks(
         reciprocal, log_probability = 0.0, 0.0
         for fact in facts:
             text = one.text.replace("[X]", fact.subject).replace("[Y]", "[MASK]")
-            ids = base.tokenizer(text, return_tensors="pt")
+            ids = tokenizer_of(base)(text, return_tensors="pt")
             place = int((ids["input_ids"][0] == base.mask_token_id).nonzero())
             with torch.no_grad():
-                logits = base.model(**ids).logits[0, place]
+                logits = model_of(base)(**ids).logits[0, place]
             target = plm.object_token_id(base, fact.object)
             reciprocal += 1 / (1 + int((logits > logits[target]).sum()))
             log_probability += float(logits.log_softmax(0)[target])

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 import plm
 import relata
+from tests.hugging_face import model_of, tokenizer_of
 from training.baselines import FineTuning, LoRA, nearest_facts, nearest_objects
 from training.data import RelationTemplates, Split, Triple, split_by_fact
 from training.evaluation import Evaluation
@@ -46,11 +47,11 @@ def test_a_baseline_learns_and_leaves_the_base_as_it_was(
     templates: dict[str, RelationTemplates],
     name: str,
 ) -> None:
-    before = {part: tensor.clone() for part, tensor in base.model.state_dict().items()}
+    before = {part: tensor.clone() for part, tensor in base.parameters.items()}
     learned = learn(base, split_of(triples), templates["IsA"], CONFIG, make(name, base), seed=0)
     assert learned.step > 0
     assert learned.validation["mrr"] > learned.validation["unmasked_mrr"]
-    for part, tensor in base.model.state_dict().items():
+    for part, tensor in base.parameters.items():
         assert torch.equal(tensor, before[part]), part
     own = weights(base)
     settled = learned.specialisation.settled(own)
@@ -104,9 +105,9 @@ def test_facts_with_a_near_subject_vote_for_their_objects(
 def test_nearest_words_are_ranked_by_the_cosine_of_embeddings(base: plm.BaseModel) -> None:
     facts = [Triple("red dog", "IsA", "animal"), Triple("saw", "IsA", "tool")]
     scores = nearest_objects(base, facts)
-    words = base.model.get_input_embeddings().weight
-    ids = base.tokenizer.convert_tokens_to_ids(["red", "dog"])
-    other = base.tokenizer.convert_tokens_to_ids("barn")
+    words = model_of(base).get_input_embeddings().weight.detach()
+    ids = tokenizer_of(base).convert_tokens_to_ids(["red", "dog"])
+    other = tokenizer_of(base).convert_tokens_to_ids("barn")
     expected = functional.cosine_similarity(words[ids].mean(dim=0), words[other], dim=0)
     assert scores[0, other] == pytest.approx(float(expected), abs=1e-6)
     assert (scores[0, ids] == -1).all()

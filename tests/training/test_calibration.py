@@ -11,6 +11,7 @@ from transformers import BertForMaskedLM
 
 import plm
 from masks import Calibration, MaskMismatchError, MaskPack, RelationMask, write_pack
+from tests.hugging_face import tokenizer_of
 from training.calibration import (
     Fit,
     calibrate,
@@ -128,11 +129,11 @@ def test_candidates_are_the_first_words_of_the_masked_model(
     with torch.no_grad():
         for name in mask.shapes:
             parameters[name].mul_(torch.from_numpy(mask.keep(name)))
-    vocabulary = base.tokenizer.get_vocab()
+    vocabulary = tokenizer_of(base).get_vocab()
     words = [word for word in vocabulary if word[0].isalpha()]
     for index, subject in enumerate(("red dog", "saw")):
-        prompt = base.tokenizer(f"a {subject} is a [MASK] .", return_tensors="pt")
-        place = (prompt.input_ids[0] == base.tokenizer.mask_token_id).nonzero().item()
+        prompt = tokenizer_of(base)(f"a {subject} is a [MASK] .", return_tensors="pt")
+        place = (prompt.input_ids[0] == tokenizer_of(base).mask_token_id).nonzero().item()
         with torch.no_grad():
             log_probs = model(**prompt).logits[0, place].log_softmax(-1)
         allowed = [word for word in words if subject == "red dog" or word != "animal"]

@@ -14,6 +14,7 @@ from transformers import AutoModelForMaskedLM
 
 import plm
 from masks import MaskValueError, check_fits, combine_masks
+from tests.hugging_face import model_of
 from tests.plm.conftest import ARCHITECTURES, make_folder
 from tests.training.lamp_files import (
     MODELS,
@@ -32,7 +33,7 @@ IS_A = RelationTemplates("IsA", "a [X] is a [Y] .", ("the [X] is one [Y] .", "a 
 @pytest.fixture
 def scores(base: plm.BaseModel) -> list[nn.Parameter]:
     """Of layers 3 and 4 of the tiny BERT of training's tests."""
-    return random_scores(modules_of(base.model, "bert", 2, 3))
+    return random_scores(modules_of(model_of(base), "bert", 2, 3))
 
 
 def logits(model: Any, base: plm.BaseModel, prompt: plm.EncodedPrompt) -> torch.Tensor:
@@ -67,7 +68,7 @@ def test_the_masked_model_is_the_one_that_lamp_prunes(model_type: str, tmp_path:
 
 
 def test_a_score_of_zero_removes_its_weight(base: plm.BaseModel, tmp_path: Path) -> None:
-    shapes = [module.weight.shape for module in modules_of(base.model, "bert", 2, 3)]
+    shapes = [module.weight.shape for module in modules_of(model_of(base), "bert", 2, 3)]
     path = save_lamp(tmp_path, [nn.Parameter(torch.zeros(shape)) for shape in shapes])
     assert lamp_mask(base, path, templates=IS_A).sparsity == 1.0
     path = save_lamp(tmp_path, [nn.Parameter(torch.full(shape, 1e-3)) for shape in shapes])

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 import plm
 import relata
 from masks import MaskMismatchError, MaskPack, MaskValueError
+from tests.hugging_face import model_of
 from tests.training.lamp_files import modules_of, random_scores, save_lamp
 from training.data import DataError
 from training.importing import LampError
@@ -21,7 +22,7 @@ from training.importing import LampError
 @pytest.fixture
 def files(base: plm.BaseModel, tmp_path: Path) -> list[Path]:
     """Of three relations."""
-    modules = modules_of(base.model, "bert", 2, 3)
+    modules = modules_of(model_of(base), "bert", 2, 3)
     return [
         save_lamp(tmp_path, random_scores(modules, seed), relation)
         for seed, relation in enumerate(("IsA", "AtLocation", "UsedFor"))
@@ -84,7 +85,7 @@ def test_templates_and_a_relation_of_ones_own(
 def test_one_bad_file_of_several_leaves_nothing(
     files: list[Path], base: plm.BaseModel, base_folder: Path, tmp_path: Path
 ) -> None:
-    short = random_scores(modules_of(base.model, "bert", 2, 3))[:11]
+    short = random_scores(modules_of(model_of(base), "bert", 2, 3))[:11]
     torch.save(short, files[2])
     given = ("--base", base_folder, "--out", tmp_path / "pack")
     refused = bring(*files, *given)
@@ -105,7 +106,7 @@ def test_a_relation_that_is_there_is_replaced_only_on_demand(
     given = ("--base", base_folder, "--out", pack)
     assert bring(*files[:2], *given).exit_code == 0
     before, masks = contents(pack), MaskPack.open(pack).load_all()
-    save_lamp(tmp_path, random_scores(modules_of(base.model, "bert", 2, 3), 9), "IsA")
+    save_lamp(tmp_path, random_scores(modules_of(model_of(base), "bert", 2, 3), 9), "IsA")
     refused = bring(files[2], files[0], *given)
     assert isinstance(refused.exception, LampError)
     assert "has relation IsA already; give --replace" in str(refused.exception)

@@ -80,9 +80,9 @@ def test_relations_learned_together_are_learned_as_if_alone(
 def test_the_base_is_left_as_it_was(
     base: plm.BaseModel, triples: tuple[Triple, ...], templates: dict[str, RelationTemplates]
 ) -> None:
-    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in base.parameters.items()}
     learn_mask(base, split_of(triples), templates["IsA"], replace(CONFIG, epochs=1), seed=0)
-    for name, tensor in base.model.state_dict().items():
+    for name, tensor in base.parameters.items():
         assert torch.equal(tensor, before[name]), name
 
 

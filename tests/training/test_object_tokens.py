@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.utils import prune
+from transformers import AutoModelForMaskedLM
 from typer.testing import CliRunner
 
 import plm
 import relata
 from masks import MaskPack
+from tests.hugging_face import tokenizer_of
 from training.data import DataError, RelationTemplates, Split, Triple, load_split
 from training.evaluation import Evaluation, rank_targets
 from training.facts import askable
@@ -44,15 +46,15 @@ def slow_scores(
     base: plm.BaseModel, base_folder: Path, keep: dict[str, np.ndarray], subject: str
 ) -> list[float]:
     """The mean log-probability of each object's tokens, by the Hugging Face model itself."""
-    model = plm.load_base(base_folder, device="cpu").model
+    model = AutoModelForMaskedLM.from_pretrained(base_folder, dtype=torch.float32).eval()
     for name, bits in keep.items():
         module = model.get_submodule(name.removesuffix(".weight"))
         prune.custom_from_mask(module, "weight", torch.from_numpy(bits))
     scores = []
     for text in OBJECTS:
-        ids = base.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = tokenizer_of(base)(text, add_special_tokens=False)["input_ids"]
         sentence = f"a {subject} is a {' '.join(['[MASK]'] * len(ids))} ."
-        encoded = base.tokenizer(sentence, return_tensors="pt")
+        encoded = tokenizer_of(base)(sentence, return_tensors="pt")
         places = (encoded["input_ids"][0] == base.mask_token_id).nonzero()[:, 0]
         with torch.no_grad():
             shares = model(**encoded).logits[0].log_softmax(dim=-1)
@@ -98,7 +100,7 @@ def test_each_fact_counts_alike_however_long_its_object_is(base: plm.BaseModel) 
         prompts.counts.tolist()
     )
     tokens, shares = prompts.tokens_of(torch.tensor([2, 0]))
-    assert base.tokenizer.convert_ids_to_tokens(tokens.tolist()) == [
+    assert tokenizer_of(base).convert_ids_to_tokens(tokens.tolist()) == [
         *("small", "red", "tool", "animal"),
     ]
     torch.testing.assert_close(shares, torch.tensor([1 / 6, 1 / 6, 1 / 6, 1 / 2]))

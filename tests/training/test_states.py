@@ -2,6 +2,7 @@ import pytest
 import torch
 
 import plm
+from tests.hugging_face import model_of, tokenizer_of
 from training.data import RelationTemplates, Triple
 from training.learning import LowerStates, layers_with, prompts_of, ranks_of
 from training.learning.scoring import logits_of
@@ -28,7 +29,7 @@ def test_logits_from_states_equal_those_of_the_hugging_face_model(
     ours = logits_of(base, states.batch(indices), layers)
     for row, index in enumerate(indices.tolist()):
         prompt = prompts.encoded[index]
-        theirs = base.model(input_ids=torch.tensor([prompt.input_ids])).logits
+        theirs = model_of(base)(input_ids=torch.tensor([prompt.input_ids])).logits
         torch.testing.assert_close(ours[row], theirs[0, prompt.mask_position], atol=1e-5, rtol=1e-5)
 
 
@@ -44,7 +45,7 @@ def test_prompts_go_fact_by_fact_through_the_wordings(
         "saw is a [MASK] .",
     ]
     assert prompts.wordings == 2
-    assert base.tokenizer.convert_ids_to_tokens(prompts.targets.tolist()) == ["animal", "tool"]
+    assert tokenizer_of(base).convert_ids_to_tokens(prompts.targets.tolist()) == ["animal", "tool"]
 
 
 def test_only_the_prompts_asked_for_are_run(

@@ -120,7 +120,7 @@ def _similar_words(
     rows = [row for row, ids in enumerate(tokens) if ids]
     if not rows:
         return nearest
-    embeddings: Tensor = base.model.get_input_embeddings().weight.detach().float()  # type: ignore[operator]
+    embeddings: Tensor = base.embeddings.words.float()
     words = functional.normalize(embeddings, dim=1)
     whole = answer_token_ids(base)
     for start in range(0, len(rows), _OBJECTS_A_PASS):

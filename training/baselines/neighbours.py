@@ -24,10 +24,9 @@ def nearest_objects(base: BaseModel, facts: Sequence[Triple]) -> Tensor:
     A subject is the mean of its tokens' embeddings. Tokens of the subject itself score lowest:
     what is asked for is another word.
     """
-    words = base.model.get_input_embeddings().weight.detach().float()  # type: ignore[operator]
+    words = base.embeddings.words.float()
     tokens = [
-        base.tokenizer.backend_tokenizer.encode(fact.subject, add_special_tokens=False).ids
-        for fact in facts
+        base.tokenizer.backend.encode(fact.subject, add_special_tokens=False).ids for fact in facts
     ]
     subjects = torch.stack([words[torch.tensor(ids)].mean(dim=0) for ids in tokens])
     scores = functional.normalize(subjects, dim=1) @ functional.normalize(words, dim=1).t()
@@ -72,7 +71,7 @@ def nearest_facts(
 @torch.inference_mode()
 def _subject_vectors(base: BaseModel, facts: Sequence[Triple]) -> Tensor:
     """(N, 2 H) float32 on the CPU."""
-    encode = base.tokenizer.backend_tokenizer.encode
+    encode = base.tokenizer.backend.encode
     tokens = {fact.subject: encode(fact.subject).ids[: base.max_length] for fact in facts}
     subjects = sorted(tokens, key=lambda subject: len(tokens[subject]))
     vectors: dict[str, Tensor] = {}

@@ -72,7 +72,7 @@ def reminders_of(
     sentences give the same prompts; memory does not grow with the number of sentences.
     """
     random = torch.Generator().manual_seed(seed)
-    special = set(base.tokenizer.all_special_ids)
+    special = base.tokenizer.special_ids
     chosen: list[str] = []
     # Reservoir sampling (Vitter 1985, algorithm R), so that a long text is read once.
     for number, sentence in enumerate(sentences):
@@ -83,7 +83,7 @@ def reminders_of(
         if place < count:
             chosen[place] = sentence
     prompts = []
-    encode = base.tokenizer.backend_tokenizer.encode
+    encode = base.tokenizer.backend.encode
     for sentence in chosen:
         ids = encode(sentence).ids
         places = [place for place, token in enumerate(ids) if token not in special]

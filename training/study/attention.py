@@ -205,12 +205,17 @@ def _example(studied: Studied, relation: str) -> AttentionExample:
         tuple(tuple(map(float, attention[place].mean(dim=0))) for place in shown)
         for attention, _ in found
     )
-    words = [str(base.tokenizer.decode([int(logits.argmax())])).strip() for _, logits in found]
+    decode = base.tokenizer.backend.decode
+    words = [
+        decode([int(logits.argmax())], skip_special_tokens=False).strip() for _, logits in found
+    ]
     return AttentionExample(
         relation=relation,
         subject=fact.subject,
         object=fact.object,
-        tokens=tuple(str(base.tokenizer.decode([token])).strip() for token in prompt.input_ids),
+        tokens=tuple(
+            decode([token], skip_special_tokens=False).strip() for token in prompt.input_ids
+        ),
         layers=tuple(range(first, last + 1)),
         unmasked=unmasked,
         masked=masked,

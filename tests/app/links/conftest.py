@@ -13,6 +13,7 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from masks import Calibration, RelationMask, combine_masks, write_pack
 from plm import BaseModel, answer_token_ids
+from tests.hugging_face import tokenizer_of
 
 CALIBRATION = Calibration(
     slope=0.75,
@@ -127,12 +128,12 @@ class Twin:
         return self.models[relations]
 
     def tokens(self, text: str) -> list[int]:
-        ids: list[int] = self.base.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = tokenizer_of(self.base)(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def log_probs(self, sentence: str, relations: tuple[str, ...]) -> torch.Tensor:
         """(masks of the sentence, V)."""
-        encoded = self.base.tokenizer(sentence, return_tensors="pt")
+        encoded = tokenizer_of(self.base)(sentence, return_tensors="pt")
         with torch.no_grad():
             logits = self.model(relations)(**encoded).logits[0]
         return logits[encoded["input_ids"][0] == self.base.mask_token_id].log_softmax(dim=1)
@@ -178,6 +179,6 @@ def twin(base: BaseModel, base_folder: Path, calibrated_masks: Mapping[str, Rela
 def words(base: BaseModel) -> list[str]:
     """The vocabulary's whole words."""
     return [
-        base.tokenizer.convert_ids_to_tokens(token)
+        tokenizer_of(base).convert_ids_to_tokens(token)
         for token in answer_token_ids(base).nonzero()[:, 0].tolist()
     ]

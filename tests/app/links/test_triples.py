@@ -10,6 +10,7 @@ import pytest
 
 from app.schemas.link_examples import TRIPLE_EXAMPLES
 from plm import BaseModel
+from tests.hugging_face import tokenizer_of
 
 if TYPE_CHECKING:
     from tests.app.links.conftest import Twin
@@ -51,7 +52,7 @@ def test_an_answer_says_what_was_asked(post: Post, base: BaseModel) -> None:
     answer = post("/triples/score", subject="knife", relation="UsedFor", object=" Playing  food")
     tokens = ["play", "##ing", "food"]
     assert [one["token"] for one in answer["tokens"]] == tokens
-    ids = base.tokenizer.convert_tokens_to_ids(tokens)
+    ids = tokenizer_of(base).convert_tokens_to_ids(tokens)
     assert [one["token_id"] for one in answer["tokens"]] == ids
     assert answer["prompt"] == "A knife is used for [MASK] [MASK] [MASK]."
     assert answer["template"] == USED_FOR

@@ -1,0 +1,93 @@
+"""The parts of a model as the engine runs them, made of parameters by name."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from torch import Tensor
+from torch.nn import functional
+
+from plm.architectures import ROLES, Role
+from plm.base import Head
+from plm.config import ModelConfig
+from plm.embeddings import Embeddings
+from plm.errors import BaseModelError
+from plm.layers import Activation, LayerWeights, Norm
+from plm.linear import Linear
+
+_TANH_GELU: Activation = partial(functional.gelu, approximate="tanh")
+# By the names that transformers has for them.
+ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu": functional.gelu,
+    "gelu_python": functional.gelu,
+    "gelu_new": _TANH_GELU,
+    "gelu_pytorch_tanh": _TANH_GELU,
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "swish": functional.silu,
+}
+
+
+def activation_of(name: str) -> Activation:
+    """The activation that a config names.
+
+    Raises:
+        BaseModelError: it is none of those that a base may have.
+    """
+    try:
+        return ACTIVATIONS[name]
+    except KeyError:
+        raise BaseModelError(
+            f"activation {name!r:.80} is not supported; supported are "
+            f"{', '.join(sorted(ACTIVATIONS))}"
+        ) from None
+
+
+def embeddings_of(parameters: Mapping[str, Tensor], config: ModelConfig) -> Embeddings:
+    """The tables before the layers."""
+    path = config.architecture.embeddings
+    return Embeddings(
+        words=parameters[f"{path}.word_embeddings.weight"],
+        positions=parameters[f"{path}.position_embeddings.weight"],
+        token_types=parameters.get(f"{path}.token_type_embeddings.weight"),
+        norm=_norm(parameters, f"{path}.LayerNorm", config),
+        padding_index=config.padding_index,
+    )
+
+
+def layers_of(parameters: Mapping[str, Tensor], config: ModelConfig) -> tuple[LayerWeights, ...]:
+    """Every layer, the first at index 0."""
+    return tuple(
+        _layer(parameters, f"{config.architecture.layers}.{number}", config)
+        for number in range(config.layer_count)
+    )
+
+
+def head_of(parameters: Mapping[str, Tensor], config: ModelConfig) -> Head:
+    """The MLM head."""
+    architecture = config.architecture
+    return Head(
+        dense=_linear(parameters, architecture.head_dense),
+        activation=activation_of(architecture.head_activation or config.activation),
+        norm=_norm(parameters, architecture.head_norm, config),
+        decoder=_linear(parameters, architecture.decoder),
+    )
+
+
+def _layer(parameters: Mapping[str, Tensor], path: str, config: ModelConfig) -> LayerWeights:
+    architecture = config.architecture
+    linears: dict[Role, Linear] = {
+        role: _linear(parameters, f"{path}.{architecture.roles[role]}") for role in ROLES
+    }
+    return LayerWeights(
+        **linears,
+        attention_norm=_norm(parameters, f"{path}.{architecture.attention_norm}", config),
+        feed_forward_norm=_norm(parameters, f"{path}.{architecture.feed_forward_norm}", config),
+    )
+
+
+def _linear(parameters: Mapping[str, Tensor], path: str) -> Linear:
+    return Linear(parameters[f"{path}.weight"], parameters[f"{path}.bias"])
+
+
+def _norm(parameters: Mapping[str, Tensor], path: str, config: ModelConfig) -> Norm:
+    return Norm(parameters[f"{path}.weight"], parameters[f"{path}.bias"], config.norm_eps)
