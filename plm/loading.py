@@ -15,7 +15,7 @@ from plm.errors import BaseModelError
 from plm.network import activation_of, embeddings_of, head_of, layers_of
 from plm.objects import word_token_kind
 from plm.precision import fast_dtype
-from plm.tokenizer import Tokenizer
+from plm.tokenizer import Tokenizer, stored_tokenizer
 
 BASES = Path(__file__).parent / "bases"
 
@@ -151,10 +151,8 @@ def _moved(
 
 
 def _tokenizer(name: str, place: str, config: ModelConfig) -> Tokenizer:
-    if Path(place).parent == BASES:
-        # Of a folder from elsewhere transformers may make something else than stands in its files.
-        tokenizer = Tokenizer.stored(Path(place))
-    else:
+    tokenizer = stored_tokenizer(Path(place), of_any_class=Path(place).parent == BASES)
+    if tokenizer is None:
         tokenizer = hugging_face.read_tokenizer(name, place)
     if len(tokenizer) <= len(tokenizer.special_ids):
         # What transformers makes of a folder without tokenizer files.

@@ -12,6 +12,8 @@ from tokenizers import Tokenizer as Backend
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+# They add nothing to what stands in `tokenizer.json`.
+_PLAIN_CLASSES = ("TokenizersBackend", "PreTrainedTokenizerFast")
 _ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
@@ -47,28 +49,6 @@ class Tokenizer:
             max_length=int(tokenizer.model_max_length),
         )
 
-    @classmethod
-    def stored(cls, folder: Path) -> "Tokenizer":
-        """The tokenizer of a folder's `tokenizer.json` and `tokenizer_config.json` as they stand.
-
-        Raises:
-            OSError, KeyError, ValueError: a file is missing, or is not what transformers writes.
-        """
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        names = {role: _token(settings, f"{role}_token") for role in _ROLES}
-        try:
-            backend = Backend.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # the library raises bare ones
-            raise ValueError(str(error)) from error
-        return cls(
-            backend=_untouched(backend),
-            special_tokens=tuple(dict.fromkeys(name for name in names.values() if name)),
-            mask_token=names["mask"],
-            pad_token=names["pad"],
-            unk_token=names["unk"],
-            max_length=int(settings["model_max_length"]),
-        )
-
     def __len__(self) -> int:
         """How many tokens there are, those that were added included."""
         return self.backend.get_vocab_size(with_added_tokens=True)
@@ -100,6 +80,34 @@ class Tokenizer:
                 raise KeyError(number)
             tokens.append(token)
         return tokens
+
+
+def stored_tokenizer(folder: Path, *, of_any_class: bool = False) -> Tokenizer | None:
+    """The tokenizer of a folder's `tokenizer.json` and `tokenizer_config.json` as they stand.
+
+    None where transformers must be asked: a file is missing or broken, or (unless `of_any_class`)
+    the tokenizer has a class of its own, which may make something else of these files.
+    """
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        if not of_any_class and settings["tokenizer_class"] not in _PLAIN_CLASSES:
+            return None
+        names = {role: _token(settings, f"{role}_token") for role in _ROLES}
+        max_length = int(settings["model_max_length"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    try:
+        backend = Backend.from_file(str(folder / "tokenizer.json"))
+    except Exception:
+        return None
+    return Tokenizer(
+        backend=_untouched(backend),
+        special_tokens=tuple(dict.fromkeys(name for name in names.values() if name)),
+        mask_token=names["mask"],
+        pad_token=names["pad"],
+        unk_token=names["unk"],
+        max_length=max_length,
+    )
 
 
 def _token(settings: Mapping[str, Any], key: str) -> str | None:

@@ -164,7 +164,9 @@ def test_an_embedded_tokenizer_is_the_one_that_transformers_reads(
     if source == "pocket":
         shutil.copytree(tiny.folder, tmp_path / source)
         monkeypatch.setattr("plm.loading.BASES", tmp_path)
-    base = plm.load_base(source, device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr("plm.hugging_face.read_tokenizer", lambda *_: pytest.fail("not asked"))
+        base = plm.load_base(source, device="cpu")
     ours, theirs = base.tokenizer, tokenizer_of(base)
     assert ours.special_tokens == tuple(theirs.all_special_tokens)
     assert ours.special_ids == set(theirs.all_special_ids)
@@ -174,6 +176,20 @@ def test_an_embedded_tokenizer_is_the_one_that_transformers_reads(
     for text in ("A linen cloth, used for 1990 [MASK] <mask> caf\u00e9\u4e2d zzq.", "dog", " x  y"):
         assert ours.backend.encode(text).ids == theirs(text)["input_ids"]
         assert ours.backend.encode(text, "a dog").ids == theirs(text, "a dog")["input_ids"]
+
+
+def test_a_tokenizer_with_a_class_of_its_own_goes_through_transformers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = plm.load_base(folder, device="cpu").tokenizer
+    assert plain.backend.encode("A Dog").tokens == ["[CLS]", "a", "dog", "[SEP]"]
+    _edit_tokenizer(folder, tokenizer_class="BertTokenizer", do_lower_case=False)
+    asked = []
+    monkeypatch.setattr(
+        "plm.loading.hugging_face.read_tokenizer", lambda *place: asked.append(place) or plain
+    )
+    plm.load_base(folder, device="cpu")
+    assert asked == [("copy", str(folder))]
 
 
 @pytest.mark.parametrize("name", ["gelu_new", "gelu_pytorch_tanh", "relu", "silu"])
@@ -357,6 +373,8 @@ def test_no_padding_token(folder: Path) -> None:
 
 
 def test_no_fast_tokenizer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _edit_tokenizer(folder, tokenizer_class="BertTokenizer")
+
     class Slow:
         is_fast = False
 
