@@ -18,7 +18,8 @@ from app.logs import REQUEST_ID, JsonFormatter, note_request, set_up_logging
 from tests.app.raw_http import RawConnection
 from tests.app.scraping import wait_until
 
-logger = logging.getLogger("tests.logs")
+# Outside the tree of loggers: what it writes reaches no other handler.
+logger = logging.Logger("tests.logs", logging.DEBUG)
 
 
 @pytest.fixture
@@ -34,11 +35,8 @@ def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
     handler.setFormatter(JsonFormatter())
     handler.addFilter(note_request)
     logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
     yield lambda: [json.loads(line) for line in lines]
     logger.removeHandler(handler)
-    logger.propagate = True
 
 
 def test_a_line_has_its_fields(logged: Callable[[], list[dict[str, Any]]]) -> None:
