@@ -139,6 +139,65 @@ def complete(
     )
 
 
+@app.command()
+def fill(
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Rows: .csv, .tsv, .jsonl or .parquet.")
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="The rows with their completions, likewise.")
+    ],
+    *,
+    relation: Annotated[
+        str | None, typer.Option(help="Of all rows, or several separated by commas.")
+    ] = None,
+    subject_column: Annotated[str, typer.Option(help="Column of the subjects.")] = "subject",
+    relation_column: Annotated[str, typer.Option(help="Column of the relations.")] = "relation",
+    combine: Annotated[
+        str | None, typer.Option(help="union (default), intersection, difference or vote:k.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Completions of each row.")] = 1,
+    template: Annotated[
+        str | None, typer.Option(help="A sentence with [X] and [Y] (default: the relation's).")
+    ] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="Rank only these words, separated by commas.")
+    ] = None,
+    likely: Annotated[
+        bool, typer.Option("--likely", help="Only completions that are likely true.")
+    ] = False,
+    unmasked: Annotated[bool, typer.Option("--unmasked", help="Ask the unmasked model.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin again instead of going on.")
+    ] = False,
+    base: Base = None,
+    packs: Packs = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    threads: Threads = None,
+) -> None:
+    """Complete every row of a file; a run that is broken off goes on where it was."""
+    settings = _settings(
+        {"base": base, "packs": packs, "device": device, "dtype": dtype, "threads": threads}
+    )
+    from app.commands import fill as command
+    from app.fill import FillOptions
+
+    words = None if targets is None else tuple(word.strip() for word in targets.split(","))
+    options = FillOptions(
+        subject_column=subject_column,
+        relation_column=relation_column,
+        relation=relation,
+        combine=combine,
+        top_k=top_k,
+        template=template,
+        masked=not unmasked,
+        targets=words,
+        likely=likely,
+    )
+    command.run(settings, source, output, options, restart=restart)
+
+
 Data = Annotated[
     list[Path],
     typer.Option(metavar="PATH", help="A file or folder of triples; may be given several times."),

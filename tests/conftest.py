@@ -1,10 +1,17 @@
 """What tests of several packages share."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.redis_server import RedisServer, start_redis
+
+# Where tests run in several processes, each takes its share of the processors; torch reads this
+# when it is imported, which no test has done yet.
+if (workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT")) is not None:
+    share = (os.cpu_count() or 1) // int(workers)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 StartRedis = Callable[..., RedisServer]
 

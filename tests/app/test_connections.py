@@ -203,7 +203,9 @@ def test_a_head_without_end_is_refused(url: str, protocol: Any, pause: float) ->
         assert answer.status == (400 if protocol is H11Connection else 431)
         assert answer.headers["content-type"] == "application/problem+json"
         assert json.loads(answer.body)["status"] == answer.status
-        assert connection.ended()
+        # What the server did not read any more makes the end a reset.
+        with suppress(ConnectionResetError):
+            assert connection.ended()
 
 
 def test_a_whole_head_over_the_limit_is_refused(url: str, protocol: Any) -> None:

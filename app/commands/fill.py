@@ -1,0 +1,53 @@
+"""`relata fill`."""
+
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.fill import FillOptions, FillProgress, fill
+from app.logs import set_up_logging
+from app.service import Service
+from app.settings import Settings
+
+
+def run(
+    settings: Settings, source: Path, output: Path, options: FillOptions, *, restart: bool
+) -> None:
+    """Complete every row of a file, and say how it goes and what came of it."""
+    set_up_logging("error")
+    console = Console(stderr=True)
+    service = Service.load(settings)
+    bar = Progress(
+        TextColumn("{task.fields[rows]:,} rows"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    started = perf_counter()
+    try:
+        with bar:
+            task = bar.add_task("filling", total=1.0, rows=0)
+
+            def show(progress: FillProgress) -> None:
+                bar.update(task, completed=progress.share, rows=progress.rows)
+
+            filled = fill(service, source, output, options, restart=restart, report=show)
+    except KeyboardInterrupt:
+        console.print("broken off; the same command goes on from here")
+        raise
+    finally:
+        service.close()
+    seconds = perf_counter() - started
+    made = filled.rows - filled.resumed
+    console.print(
+        f"{output}: {filled.rows:,} rows, {made:,} of them now in {seconds:.1f} s "
+        f"({made / seconds:,.0f} a second)",
+        highlight=False,
+    )
+    if filled.refused:
+        console.print(f"{filled.refused:,} of them could not be asked; `error` says why")

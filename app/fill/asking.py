@@ -1,0 +1,161 @@
+"""Rows to answers: a window of rows at a time, its passes sorted by mask."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+
+from app.errors import AppError
+from app.features.completion import CompletionTask
+from app.fill.reading import Record
+from app.room import PassRoom
+from app.schemas.completion import CompletionAnswer, CompletionResponse
+from app.service import Service
+from masks import UnknownRelationError
+from plm import Probe, Reading
+
+# As in the service: one pass leaves processors idle between its operations.
+_LANES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Rows on their way.
+
+    Attributes:
+        records: the rows.
+        places: for each row the question that it asks, by place; rows that ask the same share one.
+        questions: what is asked, or the error that a question has instead.
+        passes: places of the questions of each pass, and its readings to come.
+    """
+
+    records: tuple[Record, ...]
+    places: tuple[int, ...]
+    questions: tuple[CompletionTask | str, ...]
+    passes: tuple[tuple[tuple[int, ...], "Future[list[Reading]]"], ...]
+
+
+class Asker:
+    """Asks the model for windows of rows; passes run on threads of their own.
+
+    Args:
+        service: the model and its masks; its own queue is not used.
+        subject: name of the field with the subject.
+        relation: name of the field with the relation; None where `common` says it.
+        common: what is the same in all questions, as in a body of `/complete`.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        subject: str,
+        relation: str | None,
+        common: Mapping[str, object],
+    ) -> None:
+        self._service = service
+        self._subject, self._relation, self._common = subject, relation, common
+        on_cpu = service.engine.base.device.type == "cpu"
+        threads = (service.settings.threads or torch.get_num_threads()) if on_cpu else 1
+        lanes = _LANES if threads >= _LANES else 1
+        self._threads = threads // lanes
+        self._lanes = ThreadPoolExecutor(lanes, "filling")
+
+    def begin(self, records: Sequence[Record]) -> Window:
+        """Prepare rows, and send their passes to the model."""
+        asked: dict[object, int] = {}
+        questions: list[CompletionTask | str] = []
+        places = []
+        for record in records:
+            body = self._body(record)
+            key = (_hashable(body["subject"]), _hashable(body["relation"]))
+            if key not in asked:
+                asked[key] = len(questions)
+                questions.append(self._prepare(body))
+            places.append(asked[key])
+        passes = tuple(
+            (part, self._lanes.submit(self._run, [_probe(questions[place]) for place in part]))
+            for part in self._passes(questions)
+        )
+        return Window(tuple(records), tuple(places), tuple(questions), passes)
+
+    def end(self, window: Window) -> list[tuple[Record, Sequence[CompletionResponse], str | None]]:
+        """The rows in their order, each with its completions or its error; waits for the model."""
+        answers: dict[int, Sequence[CompletionResponse]] = {}
+        for part, future in window.passes:
+            for place, reading in zip(part, future.result(), strict=True):
+                task = window.questions[place]
+                assert isinstance(task, CompletionTask)
+                answer: CompletionAnswer = task.advance([reading])
+                answers[place] = answer.completions
+        rows = []
+        for record, place in zip(window.records, window.places, strict=True):
+            question = window.questions[place]
+            error = question if isinstance(question, str) else None
+            rows.append((record, answers.get(place, ()), error))
+        return rows
+
+    def close(self) -> None:
+        """Wait for what runs."""
+        self._lanes.shutdown(cancel_futures=True)
+
+    def _body(self, record: Record) -> dict[str, object]:
+        body = {"subject": record.get(self._subject), **self._common}
+        if self._relation is not None:
+            value = record.get(self._relation)
+            body["relation"] = relations_of(value) if isinstance(value, str) else value
+        return body
+
+    def _prepare(self, body: Mapping[str, object]) -> CompletionTask | str:
+        try:
+            return self._service.features.completion.prepare(body, self._service.catalogue)
+        except (AppError, UnknownRelationError) as error:
+            return str(error)
+
+    def _passes(self, questions: Sequence[CompletionTask | str]) -> list[tuple[int, ...]]:
+        """Places of the questions of each pass: of one mask where that fills it."""
+        sets = count(1)
+        numbers: dict[str | None, int] = {None: 0}
+        sorted_places = []
+        for place, question in enumerate(questions):
+            if isinstance(question, str):
+                continue
+            probe = _probe(question)
+            digest = None if probe.mask is None else probe.mask.digest
+            if digest not in numbers:
+                numbers[digest] = next(sets)
+            sorted_places.append((numbers[digest], len(probe.row.input_ids), place))
+        parts: list[list[int]] = []
+        room: PassRoom | None = None
+        for _, _, place in sorted(sorted_places):
+            probe = _probe(questions[place])
+            if room is None or not room.admit(probe):
+                room = PassRoom(self._service.settings.token_budget)
+                room.admit(probe)
+                parts.append([])
+            parts[-1].append(place)
+        return [tuple(part) for part in parts]
+
+    def _run(self, probes: Sequence[Probe]) -> list[Reading]:
+        # torch keeps this number for each thread that calls it.
+        torch.set_num_threads(self._threads)
+        engine = self._service.engine
+        return engine.run(engine.prepare(probes))
+
+
+def relations_of(text: str) -> str | list[str]:
+    """A relation, or the relations that commas separate."""
+    names = [name.strip() for name in text.split(",")]
+    return names if len(names) > 1 else names[0]
+
+
+def _probe(question: CompletionTask | str) -> Probe:
+    assert isinstance(question, CompletionTask)
+    return question.probes[0]
+
+
+def _hashable(value: object) -> object:
+    """A value that tells two questions apart; what no question may hold is told apart too."""
+    return value if isinstance(value, str) or value is None else repr(value)
