@@ -14,6 +14,7 @@ from torch.nn import functional
 from plm.architectures import ROLES, Role
 from plm.layout import Layout, Slots
 from plm.linear import AnyLinear, Linear, linear
+from plm.native import LayerKernel, layer_kernel
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -152,19 +153,57 @@ def transformer_layer(
     def apply(role: Role, states: Tensor, sizes: Sequence[int]) -> Tensor:
         return linear(states, [part.linear(role) for part in parts], sizes)
 
+    native = _native(hidden, layout, heads)
     wanted = hidden if slots is None else hidden[slots.tokens]
-    query = apply("query", wanted, asked)
+    query, key, value = (
+        apply("query", wanted, asked),
+        apply("key", hidden, tokens),
+        apply("value", hidden, tokens),
+    )
+    if native is None:
+        context = _padded_attention(query, key, value, layout, slots, heads=heads)
+    else:
+        assert layout.starts is not None
+        starts = layout.starts if slots is None else slots.starts
+        context = native.attention(query, key, value, layout.starts, starts, heads=heads)
+    attended = apply("attention_output", context, asked)
+    attended = _norm_of_sum(native, parts[0].attention_norm, attended, wanted)
+    widened = apply("feed_forward_in", attended, asked)
+    if native is not None and activation is functional.gelu:
+        widened = native.gelu_(widened)
+    else:
+        widened = activation(widened)
+    output = apply("feed_forward_out", widened, asked)
+    return _norm_of_sum(native, parts[0].feed_forward_norm, output, attended)
+
+
+def _native(hidden: Tensor, layout: Layout, heads: int) -> LayerKernel | None:
+    """What does a layer's rest natively, or None where PyTorch does it."""
+    if torch.is_grad_enabled() or layout.starts is None or (native := layer_kernel()) is None:
+        return None
+    return native if native.takes(hidden, heads, layout.longest) else None
+
+
+def _norm_of_sum(
+    native: LayerKernel | None, norm: Norm, states: Tensor, residual: Tensor
+) -> Tensor:
+    if native is None:
+        return norm(states + residual)
+    return native.norm_of_sum(states, residual.contiguous(), norm.weight, norm.bias, norm.eps)
+
+
+def _padded_attention(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, slots: Slots | None, *, heads: int
+) -> Tensor:
+    """Attention of packed rows by way of a padded batch."""
     context = attention(
         layout.pad(query) if slots is None else slots.pad(query),
-        layout.pad(apply("key", hidden, tokens)),
-        layout.pad(apply("value", hidden, tokens)),
+        layout.pad(key),
+        layout.pad(value),
         layout.bias if slots is None else slots.bias(layout.bias),
         heads=heads,
     )
-    context = layout.unpad(context) if slots is None else slots.unpad(context)
-    attended = parts[0].attention_norm(apply("attention_output", context, asked) + wanted)
-    widened = activation(apply("feed_forward_in", attended, asked))
-    return parts[0].feed_forward_norm(apply("feed_forward_out", widened, asked) + attended)
+    return layout.unpad(context) if slots is None else slots.unpad(context)
 
 
 def attention(

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -29,12 +31,15 @@ class Layout:
         longest: T.
         places: of the N tokens among the B * T; None where every place is taken (N = B * T).
         bias: added to attention scores, broadcastable to (B, heads, T, T), or None.
+        starts: (B + 1,) where each sentence begins among the N tokens, if these are all that
+            attention sees: None where padding is among them, or scores have a bias of their own.
     """
 
     sentences: int
     longest: int
     places: Places | None
     bias: Tensor | None
+    starts: NDArray[np.int64] | None = None
 
     def pad(self, states: Tensor) -> Tensor:
         """(N, H) to (B, T, H); a place where no token stands repeats one of its sentence."""
@@ -54,11 +59,13 @@ class Slots:
         positions: (B, P) long, their positions in their sentences; a sentence with fewer than P
             repeats one.
         places: of the S slots among the B * P; None where every place is taken.
+        starts: (B + 1,) where each sentence's slots begin among the S.
     """
 
     tokens: Tensor
     positions: Tensor
     places: Places | None
+    starts: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.tokens)

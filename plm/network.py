@@ -12,7 +12,7 @@ from plm.config import ModelConfig
 from plm.embeddings import Embeddings
 from plm.errors import BaseModelError
 from plm.layers import Activation, LayerWeights, Norm
-from plm.linear import Linear
+from plm.linear import Linear, half_of
 
 _TANH_GELU: Activation = partial(functional.gelu, approximate="tanh")
 # By the names that transformers has for them.
@@ -86,7 +86,8 @@ def _layer(parameters: Mapping[str, Tensor], path: str, config: ModelConfig) -> 
 
 
 def _linear(parameters: Mapping[str, Tensor], path: str) -> Linear:
-    return Linear(parameters[f"{path}.weight"], parameters[f"{path}.bias"])
+    weight = parameters[f"{path}.weight"]
+    return Linear(weight, parameters[f"{path}.bias"], half_of(weight))
 
 
 def _norm(parameters: Mapping[str, Tensor], path: str, config: ModelConfig) -> Norm:

@@ -78,8 +78,13 @@ def token_layout(base: BaseModel, lengths: Sequence[int]) -> Layout:
         raise ValueError("a layout has at least one sentence")
     taken = _taken(lengths)
     attention_mask = torch.from_numpy(taken.astype(np.int64)).to(base.device)
+    plain = base.architecture.relative_positions is None
     return Layout(
-        len(lengths), max(lengths), _places(base, taken), attention_bias(base, attention_mask)
+        len(lengths),
+        max(lengths),
+        _places(base, taken),
+        attention_bias(base, attention_mask),
+        _starts(lengths) if plain else None,
     )
 
 
@@ -90,17 +95,18 @@ def span_slots(
     taken = _taken(counts)
     within = np.where(taken, np.arange(taken.shape[1]), 0)
     positions = np.array(firsts)[:, None] + within
-    starts = np.array([0, *accumulate(lengths)][:-1])
+    starts = _starts(lengths)[:-1]
     return Slots(
         torch.from_numpy((starts[:, None] + positions)[taken]).to(base.device),
         torch.from_numpy(positions).to(base.device),
         _places(base, taken),
+        _starts(counts),
     )
 
 
 def _slots(base: BaseModel, rows: Sequence[EncodedRow], lengths: Sequence[int]) -> Slots:
     counts = [len(row.slots) for row in rows]
-    starts = np.array([0, *accumulate(lengths)][:-1])
+    starts = _starts(lengths)[:-1]
     flat = _flat(row.slots for row in rows)
     taken = _taken(counts)
     # A sentence with fewer slots than the most asks again at its first.
@@ -111,6 +117,7 @@ def _slots(base: BaseModel, rows: Sequence[EncodedRow], lengths: Sequence[int]) 
         torch.from_numpy(tokens).to(base.device),
         torch.from_numpy(positions).to(base.device),
         _places(base, taken),
+        _starts(counts),
     )
 
 
@@ -124,6 +131,11 @@ def _token_types(
     )
     types = (np.arange(taken.shape[1]) >= starts[:, None]) & taken
     return torch.from_numpy(types.astype(np.int64)).to(base.device)
+
+
+def _starts(counts: Sequence[int]) -> NDArray[np.int64]:
+    """Where each of the blocks of these sizes begins, and where the last one ends."""
+    return np.array([0, *accumulate(counts)], np.int64)
 
 
 def _taken(counts: Sequence[int]) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ Plain functions of tensors: the engine runs them for answers, the trainer for gr
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,7 +81,8 @@ def upper_rows(
     if not layers:
         raise ValueError("the upper half has at least the model's last layer")
     starts = torch.arange(len(hidden), device=hidden.device) * hidden.shape[1]
-    slots = Slots(starts + mask_positions, mask_positions[:, None], None)
+    places = starts + mask_positions
+    slots = Slots(places, mask_positions[:, None], None, np.arange(len(hidden) + 1))
     return run_layers(base, hidden.flatten(0, 1), layers, _whole(base, attention_mask), slots)
 
 

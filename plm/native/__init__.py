@@ -1,102 +1,10 @@
-"""The native kernel of masked linears: built with the package where a C++ compiler is, optional.
+"""Native kernels: built with the package where a C++ compiler is, optional.
 
-`plm.linear` is its twin in PyTorch and takes over wherever it is missing.
+Their twins in PyTorch, in `plm.linear` and `plm.layers`, take over wherever they are missing.
 """
 
-import ctypes
-import logging
-from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
+from plm.native.layer import LayerKernel
+from plm.native.library import kernel, layer_kernel
+from plm.native.masked_linear import MaskedLinearKernel
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-logger = logging.getLogger(__name__)
-
-_FOLDER = Path(__file__).parent
-_LANES = 8
-
-
-class MaskedLinearKernel:
-    """Y = X (W * M)^T + b for rows of many mask sets in one call, from the packed bits.
-
-    float32 on a CPU with AVX2; W * M is never written to memory. `masked_linear.cpp` says how.
-    """
-
-    def __init__(self, library: ctypes.CDLL) -> None:
-        pointer, count = ctypes.c_void_p, ctypes.c_int64
-        self._run = library.relata_masked_linear
-        self._run.argtypes = [pointer, count, *[pointer] * 5, count, count]
-        self._run.restype = ctypes.c_int
-
-    def takes(self, states: Tensor, weight: Tensor) -> bool:
-        """Whether it can multiply these: float32 on a CPU, and a depth it can split."""
-        return (
-            states.dtype == weight.dtype == torch.float32
-            and states.device.type == "cpu"
-            and weight.is_contiguous()
-            and weight.shape[1] % _LANES == 0
-        )
-
-    def __call__(
-        self,
-        states: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        bits: Sequence[NDArray[np.uint8] | None],
-        sizes: Sequence[int],
-    ) -> Tensor:
-        """Apply the mask `bits[i]` to the i-th block of `sizes[i]` rows of (N, in) -> (N, out).
-
-        Args:
-            states: (N, in); N is the sum of the sizes.
-            weight: (out, in), common to all blocks.
-            bias: (out,), or None.
-            bits: uint8 (out, in / 8) each, contiguous; None leaves the weight as it is.
-            sizes: rows of each block.
-        """
-        states = states.contiguous()
-        width, depth = weight.shape
-        starts = np.zeros(len(sizes) + 1, np.int64)
-        np.cumsum(sizes, out=starts[1:])
-        if starts[-1] != len(states) or any(
-            part is not None and part.shape != (width, depth // _LANES) for part in bits
-        ):
-            raise ValueError(f"sizes {tuple(sizes)} or bits do not go with {tuple(states.shape)}")
-        output = states.new_empty(len(states), width)
-        addresses = (ctypes.c_void_p * len(bits))(
-            *(None if part is None else part.ctypes.data for part in bits)
-        )
-        refused = self._run(
-            states.data_ptr(),
-            len(bits),
-            starts.ctypes.data,
-            ctypes.addressof(addresses),
-            weight.data_ptr(),
-            None if bias is None else bias.data_ptr(),
-            output.data_ptr(),
-            width,
-            depth,
-        )
-        if refused:
-            raise ValueError(f"the kernel does not take a weight of shape {tuple(weight.shape)}")
-        return output
-
-
-@cache
-def kernel() -> MaskedLinearKernel | None:
-    """The kernel, or None where it was not built or this processor cannot run it."""
-    for path in sorted(_FOLDER.glob("_masked_linear*.so")):
-        try:
-            library = ctypes.CDLL(str(path))
-        except OSError as error:
-            # Another machine's, or a torch that brings no OpenMP along.
-            logger.info("the native kernel %s cannot be loaded: %s", path.name, error)
-            continue
-        if library.relata_supported():
-            return MaskedLinearKernel(library)
-        logger.info("this processor cannot run the native kernel")
-    return None
+__all__ = ["LayerKernel", "MaskedLinearKernel", "kernel", "layer_kernel"]

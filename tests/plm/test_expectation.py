@@ -94,9 +94,9 @@ def test_the_kernel_still_does_the_masks_of_one_bit_in_one_call(
     calls: list[list[bool]] = []
     call = MaskedLinearKernel.__call__
 
-    def noted(run: MaskedLinearKernel, *arguments: Any) -> torch.Tensor:
+    def noted(run: MaskedLinearKernel, *arguments: Any, **others: Any) -> torch.Tensor:
         calls.append([bits is not None for bits in arguments[3]])
-        return call(run, *arguments)
+        return call(run, *arguments, **others)
 
     monkeypatch.setattr(MaskedLinearKernel, "__call__", noted)
     row = bert.prompts[0].row

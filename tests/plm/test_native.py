@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForMaskedLM
 
 import plm
-from masks import pack_bits
+from masks import CombinedMask, RelationMask, combine_masks, pack_bits
 from plm.linear import linear
-from plm.native import MaskedLinearKernel, kernel
+from plm.native import LayerKernel, MaskedLinearKernel, kernel, layer_kernel
+from plm.native.library import _library
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -134,6 +139,59 @@ def test_it_says_what_it_takes(run: MaskedLinearKernel) -> None:
         run(states, weight, None, [bits[:3]], (2,))
 
 
+@needs_kernel
+@pytest.mark.parametrize(("width", "depth"), [(50, 24), (384, 384), (17, 1544)])
+@pytest.mark.parametrize("sizes", [(3,), (5, 0, 1, 40)])
+def test_weights_in_half_precision_give_the_same_to_the_last_bit(
+    run: MaskedLinearKernel, width: int, depth: int, sizes: tuple[int, ...]
+) -> None:
+    states, base, parts = _case(width, depth, sizes, unmasked=0)
+    bits = [part.bits if isinstance(part, plm.MaskedLinear) else None for part in parts]
+    half = base.weight.half()
+    single = half.float()
+    expected = run(states, single, base.bias, bits, sizes)
+    assert torch.equal(run(states, single, base.bias, bits, sizes, half=half), expected)
+
+
+@needs_kernel
+def test_half_precision_is_held_where_it_changes_no_value(bert: Tiny, tmp_path: Path) -> None:
+    assert all(part.half is None for _, part in bert.base.layers[0].linears())
+    folder = tmp_path / "half"
+    shutil.copytree(bert.folder, folder)
+    AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
+    base = plm.load_base(folder, device="cpu")
+    for layer in base.layers:
+        for _, part in layer.linears():
+            assert part.half is not None
+            assert torch.equal(part.half.float(), part.weight)
+    assert base.head.decoder.half is not None
+    rows = [prompt.row for prompt in bert.prompts]
+    masks = [bert.mask(seed) for seed in range(5)]
+    found = plm.Engine(base).logits(rows, [_for(base, mask) for mask in masks])
+    whole = plm.Engine(_in_single(base)).logits(rows, [_for(base, mask) for mask in masks])
+    assert torch.equal(found, whole)
+    half = plm.load_base(folder, device="cpu", dtype=torch.bfloat16)
+    assert half.layers[0].query.half is None
+
+
+def _for(base: plm.BaseModel, mask: RelationMask) -> CombinedMask:
+    metadata = replace(mask.metadata, base_digest=base.digest)
+    return combine_masks([RelationMask(metadata, mask.packed)])
+
+
+def _in_single(base: plm.BaseModel) -> plm.BaseModel:
+    layers = tuple(
+        layer.with_linears({role: replace(part, half=None) for role, part in layer.linears()})
+        for layer in base.layers
+    )
+    head = replace(
+        base.head,
+        dense=replace(base.head.dense, half=None),
+        decoder=replace(base.head.decoder, half=None),
+    )
+    return replace(base, layers=layers, head=head)
+
+
 def test_answers_are_the_same_with_and_without_it(tiny: Tiny) -> None:
     rows = [prompt.row for prompt in tiny.prompts] * 2
     masks = [tiny.combined(1), None, tiny.combined(2, (2, 4)), tiny.union(1, 3), tiny.combined(1)]
@@ -145,16 +203,115 @@ def test_answers_are_the_same_with_and_without_it(tiny: Tiny) -> None:
 def test_a_kernel_that_cannot_be_loaded_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "_masked_linear.broken.so").write_bytes(b"no library")
-    monkeypatch.setattr("plm.native._FOLDER", tmp_path)
-    assert kernel.__wrapped__() is None
+    (tmp_path / "_kernels.broken.so").write_bytes(b"no library")
+    assert _library.__wrapped__(tmp_path) is None
 
 
 def test_a_processor_that_cannot_run_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Library:
         relata_supported = staticmethod(lambda: 0)
 
-    (tmp_path / "_masked_linear.so").touch()
-    monkeypatch.setattr("plm.native._FOLDER", tmp_path)
+    (tmp_path / "_kernels.so").touch()
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Library())
-    assert kernel.__wrapped__() is None
+    assert _library.__wrapped__(tmp_path) is None
+
+
+def test_without_a_library_there_is_no_kernel(tmp_path: Path) -> None:
+    assert _library.__wrapped__(tmp_path) is None
+
+
+@pytest.fixture
+def layer() -> LayerKernel:
+    built = layer_kernel()
+    assert built is not None
+    return built
+
+
+@needs_kernel
+@pytest.mark.parametrize("depth", [8, 32, 64, 128])
+@pytest.mark.parametrize("lengths", [(1,), (7, 1, 128, 12), (9,) * 40])
+def test_attention_is_that_of_torch(
+    layer: LayerKernel, depth: int, lengths: tuple[int, ...]
+) -> None:
+    generator = torch.Generator().manual_seed(depth)
+    heads, tokens = 3, sum(lengths)
+    shape = (tokens, heads * depth)
+    # Scores far apart too: softmax must neither overflow nor lose the small ones.
+    query, key, value = (2 * torch.randn(shape, generator=generator) for _ in range(3))
+    starts = np.array([0, *np.cumsum(lengths)])
+    # Every token asks, then two of each sentence, or its only one.
+    some = [min(2, length) for length in lengths]
+    picked = torch.cat(
+        [torch.arange(start, start + n) for start, n in zip(starts, some, strict=False)]
+    )
+    found = layer.attention(query, key, value, starts, starts, heads=heads)
+    few = layer.attention(
+        query[picked], key, value, starts, np.array([0, *np.cumsum(some)]), heads=heads
+    )
+    for start, end in pairwise(starts):
+        parts = [
+            part[start:end].double().view(1, -1, heads, depth).transpose(1, 2)
+            for part in (query, key, value)
+        ]
+        expected = torch.nn.functional.scaled_dot_product_attention(*parts)
+        expected = expected.transpose(1, 2).reshape(-1, heads * depth).float()
+        torch.testing.assert_close(found[start:end], expected, atol=2e-5, rtol=2e-5)
+    torch.testing.assert_close(few, found[picked], atol=1e-6, rtol=1e-6)
+
+
+@needs_kernel
+@pytest.mark.parametrize("shape", [(1, 8), (37, 384), (3, 1024)])
+def test_norm_of_a_sum_is_that_of_torch(layer: LayerKernel, shape: tuple[int, int]) -> None:
+    states, residual = torch.randn(shape) * 3 + 5, torch.randn(shape)
+    weight, bias = torch.randn(shape[1]), torch.randn(shape[1])
+    found = layer.norm_of_sum(states, residual, weight, bias, 1e-12)
+    expected = torch.nn.functional.layer_norm(
+        (states + residual).double(), shape[1:], weight.double(), bias.double(), 1e-12
+    )
+    torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=1e-5)
+
+
+@needs_kernel
+def test_gelu_is_the_exact_one(layer: LayerKernel) -> None:
+    values = torch.cat([torch.linspace(-12, 12, 48_000), torch.tensor([0.0, -0.0, 1e-30, 3e4])])
+    values = torch.cat([values, torch.tensor([-3e4, 90.0, -90.0, -1e-8])])
+    expected = torch.nn.functional.gelu(values.double())
+    found = layer.gelu_(values.clone()).double()
+    error = (found - expected).abs() / values.double().abs().clamp(min=1)
+    assert float(error.max()) < 3e-7
+
+
+@needs_kernel
+def test_sizes_that_the_layer_kernel_does_not_take(layer: LayerKernel) -> None:
+    assert layer.takes(torch.zeros(5, 32), 4, 128)
+    assert not layer.takes(torch.zeros(5, 32), 4, 129)
+    assert not layer.takes(torch.zeros(5, 24), 4, 9)
+    assert not layer.takes(torch.zeros(5, 30), 4, 9)
+    assert not layer.takes(torch.zeros(5, 1024), 4, 9)
+    assert not layer.takes(torch.zeros(5, 32, dtype=torch.bfloat16), 4, 9)
+    states, starts = torch.zeros(5, 32), np.array([0, 5])
+    with pytest.raises(ValueError, match="do not go with"):
+        layer.attention(states, states, states, np.array([0, 4]), starts, heads=4)
+    with pytest.raises(ValueError, match="empty or too long"):
+        layer.attention(states, states, states, np.array([0, 0, 5]), np.array([0, 0, 5]), heads=4)
+
+
+def test_layers_are_the_same_with_and_without_it(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [prompt.row for prompt in tiny.prompts] * 2
+    masks = [tiny.combined(1), None, tiny.combined(2, (2, 4)), None, tiny.combined(1)] * 2
+    natively = plm.Engine(tiny.base).logits(rows, masks)
+    monkeypatch.setattr("plm.layers.layer_kernel", lambda: None)
+    in_torch = plm.Engine(tiny.base).logits(rows, masks)
+    torch.testing.assert_close(natively, in_torch, atol=1e-5, rtol=1e-5)
+
+
+@needs_kernel
+def test_layers_run_natively_where_they_can(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    run = LayerKernel.attention
+    monkeypatch.setattr(LayerKernel, "attention", lambda *a, **k: used.append(True) or run(*a, **k))
+    plm.Engine(tiny.base).logits([prompt.row for prompt in tiny.prompts], [None] * 5)
+    # MPNet adds a bias of its own to the scores.
+    assert len(used) == (0 if tiny.base.architecture.relative_positions else 4)
