@@ -146,7 +146,8 @@ def transformer_layer(
         (N, H), or (S, H) with slots.
     """
     if isinstance(weights, LayerWeights):
-        weights = GroupedLayer((weights,), (len(hidden),), (0 if slots is None else len(slots),))
+        count = 0 if slots is None else len(slots)
+        weights = GroupedLayer((weights,), (hidden.shape[0],), (count,))
     parts, tokens = weights.parts, weights.tokens
     asked = tokens if slots is None else weights.slots
 

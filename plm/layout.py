@@ -68,7 +68,7 @@ class Slots:
     starts: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return int(self.tokens.shape[0])
 
     def pad(self, states: Tensor) -> Tensor:
         """(S, H) to (B, P, H)."""

@@ -137,7 +137,8 @@ def _apply_run(
 
 def _native(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor | None:
     """The same by the native kernel; None where it is not the one to do it."""
-    if not parts or len(states) > _MANY_ROWS * len(parts) or (run := kernel()) is None:
+    rows = states.shape[0]  # `len` of a tensor takes microseconds
+    if not parts or rows > _MANY_ROWS * len(parts) or (run := kernel()) is None:
         return None
     base = _base(parts[0])
     if any(_base(other) is not base for other in parts) or not run.takes(states, base.weight):
@@ -145,7 +146,7 @@ def _native(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) ->
     if not all(part.from_bits for part in parts if isinstance(part, MaskedLinear)):
         return None
     bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
-    sizes = [len(states)] if len(parts) == 1 else sizes
+    sizes = [rows] if len(parts) == 1 else sizes
     return run(states, base.weight, base.bias, bits, sizes, half=base.half)
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -54,20 +55,22 @@ class MaskedLinearKernel:
         """
         states = states.contiguous()
         width, depth = weight.shape
-        starts = np.zeros(len(sizes) + 1, np.int64)
-        np.cumsum(sizes, out=starts[1:])
-        if starts[-1] != len(states) or any(
-            part is not None and part.shape != (width, depth // _LANES) for part in bits
+        rows = states.shape[0]
+        # Made without numpy, whose calls cost more than a small batch's product.
+        starts = (ctypes.c_int64 * (len(sizes) + 1))(*accumulate(sizes, initial=0))
+        shape = (width, depth // _LANES)
+        if starts[len(sizes)] != rows or any(
+            part is not None and part.shape != shape for part in bits
         ):
             raise ValueError(f"sizes {tuple(sizes)} or bits do not go with {tuple(states.shape)}")
-        output = states.new_empty(len(states), width)
+        output = states.new_empty(rows, width)
         addresses = (ctypes.c_void_p * len(bits))(
             *(None if part is None else part.ctypes.data for part in bits)
         )
         refused = self._run(
             states.data_ptr(),
             len(bits),
-            starts.ctypes.data,
+            ctypes.addressof(starts),
             ctypes.addressof(addresses),
             weight.data_ptr(),
             None if half is None else half.data_ptr(),

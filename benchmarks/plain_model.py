@@ -1,0 +1,264 @@
+"""The engine on the plain model beside what else runs it: ONNX Runtime, torch.compile, a pipeline.
+
+Claim: specialisation costs nothing even where nobody asks for it; the unmasked engine is no slower
+than ONNX Runtime's best on the same weights. Each side is given token ids and gives the ten most
+likely tokens at one position of each sentence with their log-probabilities, so that tokenising
+favours nobody (the pipeline alone is given text, which is its way of being asked). ONNX Runtime
+runs the graph with its own fusions for BERT and computes the head at the asked positions alone;
+in int8 its answers differ, by how much is shown.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.onnx_peer import OnnxPeer, export
+from benchmarks.peer import TOP_K, fill_mask
+from benchmarks.provenance import provenance
+from benchmarks.questions import subjects
+from benchmarks.samples import Spread
+from benchmarks.tables import finish, provenance_table, table
+from plm import (
+    BaseModel,
+    EncodedPrompt,
+    Engine,
+    Probe,
+    Template,
+    TopTokens,
+    encode_prompt,
+    load_base,
+)
+from plm.loading import BASES
+
+BASE = "minilm-l6-mlm"
+# Log-probabilities (B, K) and token ids (B, K) of the most likely tokens.
+Answer = tuple[NDArray[np.float32], NDArray[np.int64]]
+# Whether sentences have the same first token, and differences of log-probabilities.
+Differences = tuple[list[bool], list[float]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch: its size, its sentences' length in tokens, and milliseconds of each side."""
+
+    batch: int
+    tokens: int
+    milliseconds: dict[str, Spread]
+    ratios: dict[str, Spread]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a side's answers are from ours, over all batches.
+
+    Attributes:
+        same_first: share of sentences with the same most likely token.
+        largest: difference of a log-probability, among tokens that both list.
+    """
+
+    same_first: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured."""
+
+    cases: tuple[Case, ...]
+    agreement: dict[str, Agreement]
+    origin: dict[str, str]
+
+
+def main(
+    *,
+    batches: Annotated[list[int] | None, typer.Option(help="Sentences of a batch.")] = None,
+    lengths: Annotated[list[int] | None, typer.Option(help="Tokens of a sentence.")] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Turns of the sides in each case.")] = 15,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of every side.")] = 2,
+    compiled: Annotated[bool, typer.Option(help="Measure torch.compile too.")] = True,
+    out: Annotated[Path, typer.Option(help="JSON file of the result.")] = Path(
+        "runs/benchmarks/plain_model.json"
+    ),
+) -> None:
+    """Measure batches of each size and length in turns; write JSON and print Markdown."""
+    origin = provenance()
+    torch.set_num_threads(threads)
+    base = load_base(BASE, device="cpu", dtype=torch.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        sides = _sides(base, Path(folder), threads=threads, compiled=compiled)
+        apart: dict[str, Differences] = {name: ([], [0.0]) for name in sides if name != "ours"}
+        cases = []
+        for tokens in lengths or [8, 12, 32]:
+            for batch in batches or [1, 8, 32, 128]:
+                prompts = _prompts(base, batch, tokens)
+                cases.append(_case(sides, prompts, rounds, apart))
+    origin |= {
+        "base": BASE,
+        "threads": str(threads),
+        "rounds": f"{rounds} of each batch, after 3 not counted, the sides in turns",
+    }
+    agreement = {
+        name: Agreement(float(np.mean(same)), max(far)) for name, (same, far) in apart.items()
+    }
+    result = Result(tuple(cases), agreement, origin)
+    finish(out, "The plain model, beside other runtimes", _markdown(result), result)
+
+
+Ask = Callable[[list[EncodedPrompt]], Answer]
+
+
+def _sides(base: BaseModel, folder: Path, *, threads: int, compiled: bool) -> dict[str, Ask]:
+    engine = Engine(base)
+    wanted = TopTokens(TOP_K)
+
+    def ours(prompts: list[EncodedPrompt]) -> Answer:
+        readings = engine.read([Probe(prompt.row, None, wanted) for prompt in prompts])
+        ids = [reading.token_ids for reading in readings if reading.token_ids is not None]
+        return np.stack([reading.log_probs for reading in readings]), np.stack(ids).astype(np.int64)
+
+    paths = export(BASES / BASE, folder, heads=base.heads, hidden=base.hidden_size)
+    sides: dict[str, Ask] = {"ours": ours}
+    for name, path in paths.items():
+        peer = OnnxPeer(path, threads=threads)
+        sides[f"ONNX Runtime, {name}"] = _onnx_side(base, peer)
+    if compiled:
+        model: Any = torch.compile(_hugging_face(), dynamic=True)
+
+        def with_compile(prompts: list[EncodedPrompt]) -> Answer:
+            ids, mask, places = (torch.from_numpy(part) for part in _arrays(base, prompts))
+            with torch.inference_mode():
+                logits: Tensor = model(input_ids=ids, attention_mask=mask).logits
+                return _top(logits[torch.arange(len(ids)), places].numpy())
+
+        sides["torch.compile of the published model"] = with_compile
+    pipeline = fill_mask(BASE, threads=threads)
+
+    def piped(prompts: list[EncodedPrompt]) -> Answer:
+        found = pipeline([prompt.text for prompt in prompts], batch_size=len(prompts))
+        rows = [found] if len(prompts) == 1 else found
+        scores = np.array([[one["score"] for one in row] for row in rows], np.float32)
+        return np.log(scores), np.array([[one["token"] for one in row] for row in rows])
+
+    sides["fill-mask pipeline"] = piped
+    return sides
+
+
+def _onnx_side(base: BaseModel, peer: OnnxPeer) -> Ask:
+    def ask(prompts: list[EncodedPrompt]) -> Answer:
+        return _top(peer(*_arrays(base, prompts)))
+
+    return ask
+
+
+def _hugging_face() -> Any:
+    from transformers import AutoModelForMaskedLM  # noqa: PLC0415 - takes seconds to import
+
+    model = AutoModelForMaskedLM.from_pretrained(BASES / BASE, dtype=torch.float32)
+    return model.eval().requires_grad_(False)
+
+
+def _arrays(
+    base: BaseModel, prompts: list[EncodedPrompt]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids and mask (B, T), and the asked positions (B,)."""
+    longest = max(len(prompt.input_ids) for prompt in prompts)
+    ids = np.full((len(prompts), longest), base.pad_token_id, np.int64)
+    mask = np.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt.input_ids)] = prompt.input_ids
+        mask[row, : len(prompt.input_ids)] = 1
+    return ids, mask, np.array([prompt.mask_position for prompt in prompts], np.int64)
+
+
+def _top(logits: NDArray[np.float32]) -> Answer:
+    scores = torch.from_numpy(logits)
+    values, ids = scores.topk(TOP_K)
+    return (values - scores.logsumexp(1, keepdim=True)).numpy(), ids.numpy()
+
+
+def _prompts(base: BaseModel, batch: int, tokens: int) -> list[EncodedPrompt]:
+    """Sentences of exactly that many tokens."""
+    fresh = subjects()
+    prompts: list[EncodedPrompt] = []
+    while len(prompts) < batch:
+        words = ["the", next(fresh)]
+        for _ in range(tokens):
+            template = Template.parse("[X] is a [Y] .")
+            prompt = encode_prompt(base, template, " ".join(words))
+            if len(prompt.input_ids) >= tokens:
+                break
+            words.append("old" if len(words) % 2 else "and")
+        if len(prompt.input_ids) == tokens:
+            prompts.append(prompt)
+    return prompts
+
+
+def _case(
+    sides: dict[str, Ask],
+    prompts: list[EncodedPrompt],
+    rounds: int,
+    apart: dict[str, Differences],
+) -> Case:
+    ours, our_ids = sides["ours"](prompts)
+    for name, (same, far) in apart.items():
+        theirs, ids = sides[name](prompts)
+        same.extend((ids[:, 0] == our_ids[:, 0]).tolist())
+        for row in range(len(prompts)):
+            columns, others = np.nonzero(our_ids[row][:, None] == ids[row][None, :])
+            far.extend(np.abs(ours[row, columns] - theirs[row, others]).tolist())
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 3):
+        for name, ask in sides.items():
+            started = time.perf_counter()
+            ask(prompts)
+            if number >= 3:
+                seconds[name].append(time.perf_counter() - started)
+    return Case(
+        len(prompts),
+        len(prompts[0].input_ids),
+        {name: Spread.of([1000 * one for one in values]) for name, values in seconds.items()},
+        {
+            name: Spread.of([b / a for a, b in zip(seconds["ours"], values, strict=True)])
+            for name, values in seconds.items()
+            if name != "ours"
+        },
+    )
+
+
+def _markdown(result: Result) -> list[str]:
+    peers = list(result.agreement)
+    header = ("batch", "tokens", "ours, ms", *(f"{name}: ms, and times ours" for name in peers))
+    rows = [
+        (
+            case.batch,
+            case.tokens,
+            f"{case.milliseconds['ours'].median:.1f}",
+            *(
+                f"{case.milliseconds[name].median:.1f}, {case.ratios[name].text()}"
+                for name in peers
+            ),
+        )
+        for case in result.cases
+    ]
+    agreement = [
+        (name, f"{one.same_first:.1%}", f"{one.largest:.1e}")
+        for name, one in result.agreement.items()
+    ]
+    return [
+        table(header, rows),
+        table(("", "same first token", "largest difference of a log-probability"), agreement),
+        provenance_table(result.origin),
+    ]
+
+
+if __name__ == "__main__":
+    typer.run(main)
