@@ -15,21 +15,11 @@
 namespace {
 
 constexpr int kLanes = 8;       // floats of a vector
+constexpr int kWord = 32;       // bits of a mask that are looked at together
 constexpr int kRowTile = 3;     // rows of X that meet a panel at a time
 constexpr int kColumnTile = 4;  // rows of W that they meet: 12 sums and 4 operands fill 16 registers
 constexpr int kPanel = 16;      // rows of W in a panel, a multiple of kColumnTile
 constexpr int kDepth = 1536;    // columns of W in a panel, which then is at most 96 KB
-
-struct Table {
-  alignas(32) uint32_t rows[256][kLanes];
-  constexpr Table() : rows() {
-    for (int byte = 0; byte < 256; ++byte)
-      for (int lane = 0; lane < kLanes; ++lane)
-        rows[byte][lane] = (byte >> lane) & 1 ? 0xFFFFFFFFu : 0u;
-  }
-};
-
-constexpr Table kKeep{};  // a byte of a mask as eight lanes, all ones or all zeros
 
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 
@@ -44,6 +34,13 @@ struct Weights {
     return _mm256_loadu_ps(single + place);
   }
 };
+
+// Lanes of all ones where the bits from `first` on of each lane's word are set, a bit for each lane.
+AVX2 inline __m256 kept(__m256i words, int first) {
+  const __m256i bits =
+      _mm256_slli_epi32(_mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128), first);
+  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(words, bits), bits));
+}
 
 // The sums of four vectors' lanes.
 AVX2 inline __m128 sums_of(__m256 a, __m256 b, __m256 c, __m256 d) {
@@ -69,11 +66,19 @@ AVX2 void select(Weights w, const uint8_t* bits, float* panel, long first, long 
       continue;
     }
     const uint8_t* keep = bits + source / kLanes;
-    for (long k = 0; k < columns; k += kLanes) {
-      const __m256 mask =
-          _mm256_load_ps(reinterpret_cast<const float*>(kKeep.rows[keep[k / kLanes]]));
-      _mm256_store_ps(target + k, _mm256_and_ps(w.at(source + k), mask));
+    long k = 0;
+    for (; k + kWord <= columns; k += kWord) {
+      int32_t word;
+      std::memcpy(&word, keep + k / kLanes, sizeof word);
+      const __m256i all = _mm256_set1_epi32(word);
+#pragma GCC unroll 4
+      for (int part = 0; part < kWord; part += kLanes)
+        _mm256_store_ps(target + k + part,
+                        _mm256_and_ps(w.at(source + k + part), kept(all, part)));
     }
+    for (; k < columns; k += kLanes)
+      _mm256_store_ps(target + k, _mm256_and_ps(w.at(source + k),
+                                                kept(_mm256_set1_epi32(keep[k / kLanes]), 0)));
   }
 }
 
