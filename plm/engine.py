@@ -11,6 +11,7 @@ from torch import Tensor
 
 from masks import PackedMask
 from plm.base import BaseModel
+from plm.cuda import cuda_kernel
 from plm.layers import GroupedLayer, LayerWeights
 from plm.mask_cache import MaskCache
 from plm.masked import MaskedLayers, masked_layers
@@ -60,12 +61,7 @@ class Engine:
         self.cache = MaskCache(base, cache_bytes, native=native)
         # What a pass from the bits needs of a mask is the same in each pass.
         self._layers_by_mask: WeakKeyDictionary[PackedMask, MaskedLayers] = WeakKeyDictionary()
-        self._from_bits = (
-            native
-            and kernel() is not None
-            and base.device.type == "cpu"
-            and base.dtype == torch.float32
-        )
+        self._from_bits = native and _applies_bits(base)
 
     @cached_property
     def words(self) -> Tensor:
@@ -199,6 +195,13 @@ class Engine:
             # One set, or a layer that none of them covers.
             return parts[0]
         return GroupedLayer(parts, tokens, slots)
+
+
+def _applies_bits(base: BaseModel) -> bool:
+    """Whether there is a kernel that applies the bits of masks to this base's weights."""
+    if base.device.type == "cuda":
+        return cuda_kernel() is not None
+    return base.device.type == "cpu" and base.dtype == torch.float32 and kernel() is not None
 
 
 def _by_mask(masks: Sequence[PackedMask | None]) -> list[int]:

@@ -7,6 +7,7 @@ by mask set, and the weights of each set, so that a kernel does all sets in one 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from plm.cuda import cuda_kernel
 from plm.native import kernel
 from plm.unpacking import masked_weight
 
@@ -55,6 +57,12 @@ class MaskedLinear:
     bits: NDArray[np.uint8]
     native: bool = True
     bits_per_weight: int = 1
+
+    @cached_property
+    def device_bits(self) -> Tensor:
+        """The bits on the device of the weights; they stay there as long as this does."""
+        # A copy, because masks are read-only and torch has no read-only tensors.
+        return torch.from_numpy(np.array(self.bits)).to(self.base.weight.device)
 
     @property
     def from_bits(self) -> bool:
@@ -137,6 +145,8 @@ def _apply_run(
 
 def _native(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor | None:
     """The same by the native kernel; None where it is not the one to do it."""
+    if states.is_cuda:
+        return _on_cuda(states, parts, sizes)
     rows = states.shape[0]  # `len` of a tensor takes microseconds
     if not parts or rows > _MANY_ROWS * len(parts) or (run := kernel()) is None:
         return None
@@ -148,6 +158,21 @@ def _native(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) ->
     bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [rows] if len(parts) == 1 else sizes
     return run(states, base.weight, base.bias, bits, sizes, half=base.half)
+
+
+def _on_cuda(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor | None:
+    """The same by the Triton kernel, for masks alone: torch's own products are hard to beat."""
+    masked = [part for part in parts if isinstance(part, MaskedLinear)]
+    if not masked or states.shape[0] > _MANY_ROWS * len(parts) or (run := cuda_kernel()) is None:
+        return None
+    base = _base(parts[0])
+    if any(_base(other) is not base for other in parts) or not run.takes(states, base.weight):
+        return None
+    if not all(part.from_bits for part in masked):
+        return None
+    bits = [part.device_bits if isinstance(part, MaskedLinear) else None for part in parts]
+    sizes = [states.shape[0]] if len(parts) == 1 else sizes
+    return run(states, base.weight, base.bias, bits, sizes)
 
 
 def half_of(weight: Tensor) -> Tensor | None:

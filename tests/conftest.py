@@ -1,6 +1,7 @@
 """What tests of several packages share."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,6 +13,10 @@ from tests.redis_server import RedisServer, start_redis
 if (workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT")) is not None:
     share = (os.cpu_count() or 1) // int(workers)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
+# Without a GPU, Triton's kernels run in its interpreter, which must be said before it is imported.
+if shutil.which("nvidia-smi") is None:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 StartRedis = Callable[..., RedisServer]
 

@@ -1,0 +1,133 @@
+"""Finds the Triton kernel, and calls it."""
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+_COLUMNS, _DEPTH = 64, 64
+# Tensor cores take 16 rows at the least; more fill them better where a set has them.
+_FEW_ROWS, _MANY_ROWS = 16, 64
+
+
+class CudaMaskedLinear:
+    """Y = X (W * M)^T + b for rows of many mask sets in one launch, from the packed bits."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+
+    def takes(self, states: Tensor, weight: Tensor) -> bool:
+        """Whether it can multiply these: floating-point, of one type, on a CUDA device."""
+        return (
+            states.is_cuda
+            and states.dtype == weight.dtype
+            and states.dtype in _TYPES
+            and weight.is_contiguous()
+        )
+
+    def __call__(
+        self,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        bits: Sequence[Tensor | None],
+        sizes: Sequence[int],
+    ) -> Tensor:
+        """Apply the mask `bits[i]` to the i-th block of `sizes[i]` rows of (N, in) -> (N, out).
+
+        Args:
+            states: (N, in); N is the sum of the sizes.
+            weight: (out, in), common to all blocks.
+            bias: (out,), or None.
+            bits: uint8 (out, ceil(in / 8)) each, contiguous, on the device of the states; None
+                leaves the weight as it is.
+            sizes: rows of each block.
+
+        Raises:
+            ValueError: sizes or bits do not go with the states.
+        """
+        states = states.contiguous()
+        rows, (width, depth) = states.shape[0], weight.shape
+        shape = (width, (depth + 7) // 8)
+        if sum(sizes) != rows or any(
+            part is not None and (part.shape != shape or part.device != states.device)
+            for part in bits
+        ):
+            raise ValueError(f"sizes {tuple(sizes)} or bits do not go with {tuple(states.shape)}")
+        output = states.new_empty(rows, width)
+        height = _MANY_ROWS if rows >= _MANY_ROWS * len(sizes) else _FEW_ROWS
+        tiles = [
+            (number, first, end)
+            for number, (start, end) in enumerate(_spans(sizes))
+            for first in range(start, end, height)
+        ]
+        if not tiles:
+            return output
+        addresses = [0 if part is None else part.data_ptr() for part in bits]
+        # One small copy each; they are on their way before the launch, on the same stream.
+        table = torch.tensor(tiles, dtype=torch.int32).to(states.device, non_blocking=True)
+        where = torch.tensor(addresses, dtype=torch.int64).to(states.device, non_blocking=True)
+        self._kernel[(len(tiles), -(-width // _COLUMNS))](
+            states,
+            weight,
+            weight if bias is None else bias,
+            output,
+            table,
+            where,
+            width,
+            depth,
+            shape[1],
+            HAS_BIAS=bias is not None,
+            ROWS=height,
+            COLUMNS=_COLUMNS,
+            DEPTH=_DEPTH,
+            STEPS=-(-depth // _DEPTH),
+        )
+        return output
+
+
+@cache
+def cuda_kernel() -> CudaMaskedLinear | None:
+    """The kernel, or None where there is no Triton or no CUDA, or where it does not work.
+
+    It is tried once on a small product: whatever a compiler or driver has against it shows then,
+    and the twin in PyTorch serves.
+    """
+    if not torch.cuda.is_available():
+        return None
+    try:
+        from plm.cuda.masked_linear import masked_linear  # noqa: PLC0415 - triton is optional
+
+        kernel = CudaMaskedLinear(masked_linear)
+        if works(kernel, torch.device("cuda")):
+            return kernel
+        logger.warning("the Triton kernel gives wrong products here; PyTorch serves in its place")
+    except Exception as error:
+        logger.warning("the Triton kernel cannot be used (%s); PyTorch serves in its place", error)
+    return None
+
+
+def works(kernel: CudaMaskedLinear, device: torch.device) -> bool:
+    """Whether a small product of three sets comes out right on a device."""
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(21, 40, generator=generator).to(device)
+    weight = torch.randn(70, 40, generator=generator).to(device)
+    bits = torch.randint(0, 256, (70, 5), dtype=torch.uint8, generator=generator).to(device)
+    found = kernel(states, weight, weight[:, 0].contiguous(), [bits, None, bits], [3, 17, 1])
+    places = torch.arange(8, dtype=torch.uint8, device=device)
+    keep = ((bits.unsqueeze(-1) >> places) & 1).flatten(1).to(weight.dtype)
+    parts = zip(states.split([3, 17, 1]), (weight * keep, weight, weight * keep), strict=True)
+    expected = torch.cat([part @ matrix.t() for part, matrix in parts]) + weight[:, 0]
+    return bool((found - expected).abs().max() < 1e-2)
+
+
+def _spans(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    ends = list(accumulate(sizes))
+    return [(end - size, end) for size, end in zip(sizes, ends, strict=True)]
