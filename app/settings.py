@@ -35,12 +35,26 @@ _SHORTEST_KEY = 16
 
 
 def shipped_packs() -> tuple[Path, ...]:
-    """The mask packs that come with the package: one, or none in a checkout without it."""
+    """The mask packs served by default: one, or none in a checkout without it."""
+    folder = shipped_pack("conceptnet")
+    return () if folder is None else (folder,)
+
+
+def shipped_pack(name: str) -> Path | None:
+    """The folder of a mask pack that comes with the package, None if there is none of that name."""
     spec = find_spec("masks")
     if spec is None or spec.origin is None:
-        return ()
-    folder = Path(spec.origin).parent / "packs" / "conceptnet"
-    return (folder,) if folder.is_dir() else ()
+        return None
+    folder = Path(spec.origin).parent / "packs" / name
+    return folder if folder.is_dir() else None
+
+
+def _pack_folders(packs: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Folders as they are; a bare name that only a shipped pack has, as that pack's folder."""
+    return tuple(
+        path if path.exists() or len(path.parts) != 1 else shipped_pack(path.name) or path
+        for path in packs
+    )
 
 
 def _split_list(value: object) -> object:
@@ -50,6 +64,7 @@ def _split_list(value: object) -> object:
 
 
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_list)]
+PackPaths = Annotated[Paths, AfterValidator(_pack_folders)]
 
 
 def _check_redis_url(url: SecretStr) -> SecretStr:
@@ -125,9 +140,10 @@ class Settings(BaseSettings):
         min_length=1,
         description="name of an embedded base, folder or hub id of a masked LM",
     )
-    packs: Paths = Field(
+    packs: PackPaths = Field(
         default_factory=shipped_packs,
-        description="folders of mask packs, separated by commas (default: the packs shipped)",
+        description="folders of mask packs, or names of shipped ones, separated by commas "
+        "(default: conceptnet)",
     )
     knowledge: Paths = Field(
         default=(),

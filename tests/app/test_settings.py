@@ -6,7 +6,7 @@ import pytest
 
 from app.commands.flags import parse
 from app.errors import SettingsError
-from app.settings import Settings, load_settings, unknown_variables
+from app.settings import Settings, load_settings, shipped_packs, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +34,16 @@ def test_the_environment_is_read_and_flags_win(monkeypatch: pytest.MonkeyPatch) 
     assert settings.mask_cache_bytes == 2**30
     assert settings.threads is None
     assert load_settings({"packs": ""}).packs == ()
+
+
+def test_shipped_packs_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shipped,) = shipped_packs()
+    assert load_settings({}).packs == (shipped,)
+    monkeypatch.chdir(tmp_path)
+    found = load_settings({"packs": "conceptnet,mine,my/conceptnet"}).packs
+    assert found == (shipped, Path("mine"), Path("my/conceptnet"))
+    (tmp_path / "conceptnet").mkdir()
+    assert load_settings({"packs": "conceptnet"}).packs == (Path("conceptnet"),)
 
 
 @pytest.mark.parametrize(
