@@ -20,7 +20,7 @@ from benchmarks.http_load import bodies
 from benchmarks.load import BROKEN, NO_CONNECTION, Connection, Reply
 from benchmarks.provenance import provenance
 from benchmarks.server import running_server
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _markdown(result: Result) -> list[str]:
         *((names.get(status, f"HTTP {status}"), n) for status, n in result.statuses.items()),
         ("accepted requests lost", result.lost),
     ]
-    return [table(("", ""), rows), provenance_table(result.origin)]
+    return [table(("", ""), rows), provenance_line(result.origin)]
 
 
 if __name__ == "__main__":

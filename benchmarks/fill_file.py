@@ -24,7 +24,7 @@ from benchmarks.peer import TOP_K, fill_mask
 from benchmarks.provenance import provenance
 from benchmarks.questions import Question, Questioner
 from benchmarks.samples import Spread
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 
 _BATCH = 32
 _CHECKED = 20
@@ -152,7 +152,7 @@ def _markdown(result: Result) -> list[str]:
         ("pipeline, a call for each row", result.loop.text(0), result.times_loop.text(1)),
         ("pipeline, batches of 32", result.batched.text(0), result.times_batched.text(1)),
     ]
-    return [table(("", "rows a second", "fill is faster"), rows), provenance_table(result.origin)]
+    return [table(("", "rows a second", "fill is faster"), rows), provenance_line(result.origin)]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.samples import Spread
 from benchmarks.server import running_server
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 from masks import MaskPack, RelationMask, dump_mask
 from plm import Engine, Probe, Template, TopTokens, encode_prompt, load_base
 
@@ -313,7 +313,7 @@ def _markdown(result: Result) -> list[str]:
     return [
         table(("", ""), figures),
         table(("", "p50", "p99", "max"), times),
-        provenance_table(result.origin),
+        provenance_line(result.origin),
     ]
 
 

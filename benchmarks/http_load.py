@@ -33,7 +33,7 @@ from benchmarks.questions import SUBJECT_COUNT, subjects
 from benchmarks.samples import Spread
 from benchmarks.server import running_server
 from benchmarks.specialists import TOP_K, specialists
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 from plm import Engine, load_base
 
 
@@ -257,7 +257,7 @@ def _markdown(result: Result, clients: int) -> list[str]:
         table(("", "queries/s", "over HTTP by it"), rates),
         table(header, loads),
         f"The server holds {result.memory.text()} at the end.",
-        provenance_table(result.origin),
+        provenance_line(result.origin),
     ]
 
 

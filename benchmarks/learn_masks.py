@@ -30,7 +30,7 @@ from benchmarks.memory import Memory, memory_of
 from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.samples import Spread
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 from plm import BaseModel, answer_token_ids, default_layer_range, load_base, object_text
 from plm.loading import BASES
 from training.data import RelationTemplates, Split, Triple, load_templates
@@ -330,7 +330,7 @@ def _markdown(result: Result) -> list[str]:
         ("the paper's way", result.paper.text(1), "", result.paper_memory.text()),
     ]
     header = ("", "seconds a relation", "times faster", "memory")
-    return [table(header, rows), provenance_table(result.origin)]
+    return [table(header, rows), provenance_line(result.origin)]
 
 
 if __name__ == "__main__":

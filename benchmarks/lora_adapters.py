@@ -24,7 +24,7 @@ from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.samples import Spread
 from benchmarks.specialists import TOP_K, Specialist, specialists
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 from plm import BaseModel, EncodedPrompt, Engine, Probe, TopTokens, encode_prompt, load_base
 from plm.loading import BASES
 
@@ -199,7 +199,7 @@ def _markdown(result: Result) -> list[str]:
         )
         for case in result.cases
     ]
-    return [table(header, rows), provenance_table(result.origin)]
+    return [table(header, rows), provenance_line(result.origin)]
 
 
 if __name__ == "__main__":

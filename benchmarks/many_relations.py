@@ -25,7 +25,7 @@ from benchmarks.questions import subjects
 from benchmarks.samples import Spread
 from benchmarks.server import Server, running_server
 from benchmarks.specialists import TOP_K, specialists
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 from masks import MaskPack, RelationMask, write_pack
 
 
@@ -162,7 +162,7 @@ def _markdown(sides: Sequence[Side], origin: dict[str, str]) -> list[str]:
         "at the end",
         "packed bits, MiB",
     )
-    return [table(header, rows), provenance_table(origin)]
+    return [table(header, rows), provenance_line(origin)]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.samples import Spread
 from benchmarks.specialists import Specialist, specialists, unmasked
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 from plm import Engine, Probe, load_base
 
 
@@ -180,7 +180,7 @@ def _markdown(result: Result) -> list[str]:
         table(header, lines),
         f"Medians over passes, least and largest in brackets. The process holds "
         f"{result.rss_mib:.0f} MiB at the end.",
-        provenance_table(result.origin),
+        provenance_line(result.origin),
     ]
 
 

@@ -29,7 +29,7 @@ from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.samples import Spread
 from benchmarks.specialists import TOP_K, Specialist, specialists
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 from masks import unpack_bits
 from plm import Engine, Probe, TopTokens, encode_prompt, load_base
 
@@ -301,7 +301,7 @@ def _markdown(result: Result) -> list[str]:
     return [
         table(header, lines),
         "Medians over batches, least and largest in brackets.",
-        provenance_table(result.origin),
+        provenance_line(result.origin),
     ]
 
 

@@ -20,7 +20,7 @@ from benchmarks.load import closed_load, open_load
 from benchmarks.memory import MIB
 from benchmarks.provenance import provenance
 from benchmarks.server import running_server
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _markdown(result: Result) -> list[str]:
         ),
         ("RSS before, after, peak, MiB", ", ".join(f"{x:.0f}" for x in result.rss_mib)),
     ]
-    return [table(("", ""), rows), provenance_table(result.origin)]
+    return [table(("", ""), rows), provenance_line(result.origin)]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from benchmarks.peer import TOP_K, fill_mask
 from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.samples import Spread
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 from plm import (
     BaseModel,
     EncodedPrompt,
@@ -256,7 +256,7 @@ def _markdown(result: Result) -> list[str]:
     return [
         table(header, rows),
         table(("", "same first token", "largest difference of a log-probability"), agreement),
-        provenance_table(result.origin),
+        provenance_line(result.origin),
     ]
 
 

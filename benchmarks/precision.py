@@ -17,7 +17,7 @@ from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.samples import Spread
 from benchmarks.specialists import specialists
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 from plm import Engine, Probe, TopTokens, load_base
 
 
@@ -119,7 +119,7 @@ def _markdown(result: Result) -> list[str]:
         ("bfloat16, rows/s", result.bfloat16_rows_a_second.text(0)),
         ("`dtype` auto takes", result.auto),
     ]
-    return [table(("", ""), rows), provenance_table(result.origin)]
+    return [table(("", ""), rows), provenance_line(result.origin)]
 
 
 if __name__ == "__main__":

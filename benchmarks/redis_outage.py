@@ -25,7 +25,7 @@ from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.redis_process import RedisProcess, running_redis
 from benchmarks.server import running_server
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 
 # Questions that are asked again, at random; their answers do not fit into the server's memory.
 _HOT = 1_000
@@ -277,7 +277,7 @@ def _markdown(result: Result) -> list[str]:
         table(("", ""), rows),
         table(("outage", "begins at, s", "Redis gone, s", "then used again after, s"), outages),
         table(("latency", "requests", "median, ms", "p99, ms", "largest, ms"), latencies),
-        provenance_table(result.origin),
+        provenance_line(result.origin),
     ]
 
 

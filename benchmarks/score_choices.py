@@ -23,7 +23,7 @@ import typer
 from benchmarks.provenance import provenance
 from benchmarks.questions import QUALITIES, THINGS
 from benchmarks.samples import Spread
-from benchmarks.tables import finish, provenance_table, table
+from benchmarks.tables import finish, provenance_line, table
 from plm import BaseModel, Engine, Scored, encode_texts, load_base, plan_scores, read_in_passes
 from plm.loading import BASES
 
@@ -233,7 +233,7 @@ def _markdown(result: Result) -> list[str]:
         "minicons",
         "largest difference",
     )
-    return [table(header, lines), provenance_table(result.origin)]
+    return [table(header, lines), provenance_line(result.origin)]
 
 
 if __name__ == "__main__":

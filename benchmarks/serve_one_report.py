@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from benchmarks.memory import MIB, Memory
 from benchmarks.peer import PeerAlone
 from benchmarks.samples import Samples, Spread
+from benchmarks.tables import provenance_line
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,7 @@ class Result:
                 "ours over the pipeline's on the same prompts; below 1 ours is faster.",
                 "### Start and memory\n\n" + self._footprint(),
                 "### Masks on disk\n\n" + self._sizes(),
-                "### Provenance\n\n"
-                + "\n".join(f"- {name}: {value}" for name, value in self.origin.items()),
+                provenance_line(self.origin),
             )
         )
 

@@ -15,9 +15,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def provenance_table(origin: Mapping[str, str]) -> str:
-    """Where the figures come from, as a Markdown table."""
-    return table(("", ""), list(origin.items())).replace("---:", "---")
+def provenance_line(origin: Mapping[str, str]) -> str:
+    """Where the figures come from, in one line of Markdown."""
+    return f"*{'; '.join(f'{name}: {value}' for name, value in origin.items())}*"
 
 
 def finish(out: Path, title: str, parts: Sequence[str], result: Any) -> None:
