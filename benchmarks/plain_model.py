@@ -82,7 +82,7 @@ def main(
     *,
     batches: Annotated[list[int] | None, typer.Option(help="Sentences of a batch.")] = None,
     lengths: Annotated[list[int] | None, typer.Option(help="Tokens of a sentence.")] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="Turns of the sides in each case.")] = 15,
+    rounds: Annotated[int, typer.Option(min=2, help="Turns of the sides in each case.")] = 9,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of every side.")] = 2,
     compiled: Annotated[bool, typer.Option(help="Measure torch.compile too.")] = True,
     out: Annotated[Path, typer.Option(help="JSON file of the result.")] = Path(

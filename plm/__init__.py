@@ -51,6 +51,7 @@ from plm.linear import AnyLinear, Linear, MaskedLinear
 from plm.loading import embedded_bases, load_base
 from plm.mask_cache import CacheStats, MaskCache
 from plm.masked import MaskedLayers, masked_layers, materialise
+from plm.network import activation_of
 from plm.objects import answer_token_ids, object_text, object_token_id, tokenise_objects
 from plm.packing import PackedRows, pack_rows, span_slots, token_layout
 from plm.pair import EncodedText, check_text, encode_texts
@@ -112,6 +113,7 @@ __all__ = [
     "TokenGroup",
     "TokenScores",
     "TopTokens",
+    "activation_of",
     "answer_token_ids",
     "architecture_of",
     "attention_bias",

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
-from plm import architecture_of
+from plm import activation_of, architecture_of
 from training.adapt.config import AdaptConfig
 from training.adapt.loss import linear_cross_entropy
 
@@ -100,9 +99,8 @@ class AdaptedModel(nn.Module):
         """The head up to its decoder, whose product the loss takes over."""
         model, parts = self.model, architecture_of(self.model.config.model_type)
         rows = model.get_submodule(parts.head_dense)(rows)
-        activation = functional.gelu
-        if parts.head_activation is not None:
-            activation = model.get_submodule(parts.head_activation)
+        configured = getattr(model.config, parts.sizes.activation)
+        activation = activation_of(parts.head_activation or configured)
         transformed: Tensor = model.get_submodule(parts.head_norm)(activation(rows))
         return transformed
 
