@@ -81,7 +81,7 @@ class Result:
 def main(
     *,
     batches: Annotated[list[int] | None, typer.Option(help="Sentences of a batch.")] = None,
-    lengths: Annotated[list[int] | None, typer.Option(help="Tokens of a sentence.")] = None,
+    lengths: Annotated[list[int] | None, typer.Option(min=9, help="Tokens of a sentence.")] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Turns of the sides in each case.")] = 9,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of every side.")] = 2,
     compiled: Annotated[bool, typer.Option(help="Measure torch.compile too.")] = True,
@@ -97,7 +97,7 @@ def main(
         sides = _sides(base, Path(folder), threads=threads, compiled=compiled)
         apart: dict[str, Differences] = {name: ([], [0.0]) for name in sides if name != "ours"}
         cases = []
-        for tokens in lengths or [8, 12, 32]:
+        for tokens in lengths or [9, 16, 40]:
             for batch in batches or [1, 8, 32, 128]:
                 prompts = _prompts(base, batch, tokens)
                 cases.append(_case(sides, prompts, rounds, apart))
@@ -191,11 +191,8 @@ def _prompts(base: BaseModel, batch: int, tokens: int) -> list[EncodedPrompt]:
     prompts: list[EncodedPrompt] = []
     while len(prompts) < batch:
         words = ["the", next(fresh)]
-        for _ in range(tokens):
-            template = Template.parse("[X] is a [Y] .")
-            prompt = encode_prompt(base, template, " ".join(words))
-            if len(prompt.input_ids) >= tokens:
-                break
+        template = Template.parse("[X] is a [Y] .")
+        while len((prompt := encode_prompt(base, template, " ".join(words))).input_ids) < tokens:
             words.append("old" if len(words) % 2 else "and")
         if len(prompt.input_ids) == tokens:
             prompts.append(prompt)
