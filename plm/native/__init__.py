@@ -4,7 +4,7 @@ Their twins in PyTorch, in `plm.linear` and `plm.layers`, take over wherever the
 """
 
 from plm.native.layer import LayerKernel
-from plm.native.library import kernel, layer_kernel
+from plm.native.loading import kernel, layer_kernel
 from plm.native.masked_linear import MaskedLinearKernel
 
 __all__ = ["LayerKernel", "MaskedLinearKernel", "kernel", "layer_kernel"]

@@ -19,7 +19,7 @@ import plm
 from masks import CombinedMask, RelationMask, combine_masks, pack_bits
 from plm.linear import linear
 from plm.native import LayerKernel, MaskedLinearKernel, kernel, layer_kernel
-from plm.native.library import _library
+from plm.native.loading import _library
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
