@@ -1,5 +1,6 @@
 """What can be asked through a client, once for both kinds: a method makes a call and sends it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -23,7 +24,7 @@ Relation = str | Sequence[str]
 Question = Mapping[str, Any]
 
 
-class Questions(Generic[Answer, Raw]):
+class Questions(ABC, Generic[Answer, Raw]):
     """The endpoints as methods. `docs/api.md` describes every field and answer.
 
     Fields that a method does not name go through as keywords, e.g. `combine="vote:2"`. Every
@@ -31,11 +32,13 @@ class Questions(Generic[Answer, Raw]):
     comes.
     """
 
+    @abstractmethod
     def _send(self, call: Call) -> Answer:
-        raise NotImplementedError
+        """Make a call, and give its JSON back."""
 
+    @abstractmethod
     def _fetch(self, call: Call) -> Raw:
-        raise NotImplementedError
+        """Make a call, and give its bytes back."""
 
     def complete(
         self,
