@@ -56,6 +56,13 @@ Dtype = Annotated[
 Threads = Annotated[
     str | None, typer.Option(metavar="N", help="CPU threads of a forward pass. [RELATA_THREADS]")
 ]
+CombineOption = Annotated[
+    str | None, typer.Option(help="union (default), intersection, difference or vote:k.")
+]
+TemplateOption = Annotated[
+    str | None, typer.Option(help="A sentence with [X] and [Y] (default: the relation's).")
+]
+Unmasked = Annotated[bool, typer.Option("--unmasked", help="Ask the unmasked model.")]
 Pack = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="The pack (default: those of RELATA_PACKS)."),
@@ -102,15 +109,10 @@ def complete(
         str, typer.Argument(help="A relation, or several separated by commas, e.g. IsA,MadeOf.")
     ],
     *,
-    combine: Annotated[
-        str | None,
-        typer.Option(help="union (default), intersection, difference or vote:k."),
-    ] = None,
+    combine: CombineOption = None,
     top_k: Annotated[int, typer.Option(help="How many completions.")] = 10,
-    template: Annotated[
-        str | None, typer.Option(help="A sentence with [X] and [Y] (default: the relation's).")
-    ] = None,
-    unmasked: Annotated[bool, typer.Option("--unmasked", help="Ask the unmasked model.")] = False,
+    template: TemplateOption = None,
+    unmasked: Unmasked = False,
     json: Annotated[bool, typer.Option("--json", help="Print what the server would send.")] = False,
     base: Base = None,
     packs: Packs = None,
@@ -123,13 +125,13 @@ def complete(
         {"base": base, "packs": packs, "device": device, "dtype": dtype, "threads": threads}
     )
     from app.commands import complete as command
+    from app.features.specialise import relations_of
 
-    names = [name.strip() for name in relation.split(",")]
     command.run(
         settings,
         {
             "subject": subject,
-            "relation": names if len(names) > 1 else names[0],
+            "relation": relations_of(relation),
             "combine": combine,
             "top_k": top_k,
             "template": template,
@@ -153,20 +155,16 @@ def fill(
     ] = None,
     subject_column: Annotated[str, typer.Option(help="Column of the subjects.")] = "subject",
     relation_column: Annotated[str, typer.Option(help="Column of the relations.")] = "relation",
-    combine: Annotated[
-        str | None, typer.Option(help="union (default), intersection, difference or vote:k.")
-    ] = None,
+    combine: CombineOption = None,
     top_k: Annotated[int, typer.Option(min=1, help="Completions of each row.")] = 1,
-    template: Annotated[
-        str | None, typer.Option(help="A sentence with [X] and [Y] (default: the relation's).")
-    ] = None,
+    template: TemplateOption = None,
     targets: Annotated[
         str | None, typer.Option(help="Rank only these words, separated by commas.")
     ] = None,
     likely: Annotated[
         bool, typer.Option("--likely", help="Only completions that are likely true.")
     ] = False,
-    unmasked: Annotated[bool, typer.Option("--unmasked", help="Ask the unmasked model.")] = False,
+    unmasked: Unmasked = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin again instead of going on.")
     ] = False,

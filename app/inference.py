@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from app.batcher import Backlog, Batcher, Outcome, Pass
 from app.cache import (
     AnswerCache,
@@ -17,6 +15,7 @@ from app.cache import (
     Source,
 )
 from app.errors import TooManyRowsError
+from app.lanes import Lanes
 from app.redis_address import RedisAddress
 from app.room import PassRoom
 from app.settings import Settings
@@ -40,11 +39,6 @@ class Answered:
     sources: tuple[Source, ...] = ()
 
 
-# Passes that run side by side on a CPU under load. One pass leaves processors idle between its
-# operations, and all of them whenever another thread takes one: two passes fill those gaps.
-_LANES = 2
-
-
 class Inference:
     """Answers probes of any number of questions at once; `observe` is told of each pass.
 
@@ -57,8 +51,7 @@ class Inference:
     ) -> None:
         self.engine = engine
         self._max_rows = settings.max_rows
-        on_cpu = engine.base.device.type == "cpu"
-        self._all_threads = (settings.threads or torch.get_num_threads()) if on_cpu else 1
+        self._lanes = Lanes.of(engine.base, settings)
         self._batcher: Batcher[Probe, PreparedPass, Reading] = Batcher(
             prepare=engine.prepare,
             run=self._run,
@@ -67,7 +60,7 @@ class Inference:
             budget=settings.token_budget,
             queue_size=settings.queue_size,
             queue_pieces=settings.queue_rows,
-            lanes=_LANES if self._all_threads >= _LANES else 1,
+            lanes=self._lanes.count,
             observe=observe,
         )
         self.reserve = self._batcher.reserve
@@ -127,8 +120,7 @@ class Inference:
         self._batcher.close()
 
     def _run(self, prepared: PreparedPass, alone: bool) -> list[Reading]:
-        # torch keeps this number for each thread that calls it.
-        torch.set_num_threads(self._all_threads if alone else self._all_threads // _LANES)
+        self._lanes.take(alone=alone)
         return self.engine.run(prepared)
 
     async def _ask(self, probes: Sequence[Probe]) -> Outcome[Reading]:

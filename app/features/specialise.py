@@ -36,6 +36,12 @@ class Specialised:
         )
 
 
+def relations_of(text: str) -> str | list[str]:
+    """A relation, or the relations that commas separate."""
+    names = [name.strip() for name in text.split(",")]
+    return names if len(names) > 1 else names[0]
+
+
 def specialise(
     catalogue: Catalogue,
     relation: str | list[str] | None,

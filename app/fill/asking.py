@@ -3,21 +3,18 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
-
-import torch
 
 from app.errors import AppError
 from app.features.completion import CompletionTask
+from app.features.specialise import relations_of
+from app.fill.answers import Answered
 from app.fill.reading import Record
+from app.lanes import Lanes
 from app.room import PassRoom
 from app.schemas.completion import CompletionAnswer, CompletionResponse
 from app.service import Service
 from masks import UnknownRelationError
 from plm import Probe, Reading
-
-# As in the service: one pass leaves processors idle between its operations.
-_LANES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +54,8 @@ class Asker:
     ) -> None:
         self._service = service
         self._subject, self._relation, self._common = subject, relation, common
-        on_cpu = service.engine.base.device.type == "cpu"
-        threads = (service.settings.threads or torch.get_num_threads()) if on_cpu else 1
-        lanes = _LANES if threads >= _LANES else 1
-        self._threads = threads // lanes
-        self._lanes = ThreadPoolExecutor(lanes, "filling")
+        self._lanes = Lanes.of(service.engine.base, service.settings)
+        self._pool = ThreadPoolExecutor(self._lanes.count, "filling")
 
     def begin(self, records: Sequence[Record]) -> Window:
         """Prepare rows, and send their passes to the model."""
@@ -76,12 +70,12 @@ class Asker:
                 questions.append(self._prepare(body))
             places.append(asked[key])
         passes = tuple(
-            (part, self._lanes.submit(self._run, [_probe(questions[place]) for place in part]))
+            (part, self._pool.submit(self._run, [_probe(questions[place]) for place in part]))
             for part in self._passes(questions)
         )
         return Window(tuple(records), tuple(places), tuple(questions), passes)
 
-    def end(self, window: Window) -> list[tuple[Record, Sequence[CompletionResponse], str | None]]:
+    def end(self, window: Window) -> list[Answered]:
         """The rows in their order, each with its completions or its error; waits for the model."""
         answers: dict[int, Sequence[CompletionResponse]] = {}
         for part, future in window.passes:
@@ -99,7 +93,7 @@ class Asker:
 
     def close(self) -> None:
         """Wait for what runs."""
-        self._lanes.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
 
     def _body(self, record: Record) -> dict[str, object]:
         body = {"subject": record.get(self._subject), **self._common}
@@ -116,21 +110,15 @@ class Asker:
 
     def _passes(self, questions: Sequence[CompletionTask | str]) -> list[tuple[int, ...]]:
         """Places of the questions of each pass: of one mask where that fills it."""
-        sets = count(1)
-        numbers: dict[str | None, int] = {None: 0}
-        sorted_places = []
-        for place, question in enumerate(questions):
-            if isinstance(question, str):
-                continue
-            probe = _probe(question)
-            digest = None if probe.mask is None else probe.mask.digest
-            if digest not in numbers:
-                numbers[digest] = next(sets)
-            sorted_places.append((numbers[digest], len(probe.row.input_ids), place))
+        probes = {
+            place: _probe(question)
+            for place, question in enumerate(questions)
+            if not isinstance(question, str)
+        }
         parts: list[list[int]] = []
         room: PassRoom | None = None
-        for _, _, place in sorted(sorted_places):
-            probe = _probe(questions[place])
+        for place in sorted(probes, key=lambda place: (_mask(probes[place]), place)):
+            probe = probes[place]
             if room is None or not room.admit(probe):
                 room = PassRoom(self._service.settings.token_budget)
                 room.admit(probe)
@@ -139,21 +127,19 @@ class Asker:
         return [tuple(part) for part in parts]
 
     def _run(self, probes: Sequence[Probe]) -> list[Reading]:
-        # torch keeps this number for each thread that calls it.
-        torch.set_num_threads(self._threads)
+        self._lanes.take(alone=False)
         engine = self._service.engine
         return engine.run(engine.prepare(probes))
-
-
-def relations_of(text: str) -> str | list[str]:
-    """A relation, or the relations that commas separate."""
-    names = [name.strip() for name in text.split(",")]
-    return names if len(names) > 1 else names[0]
 
 
 def _probe(question: CompletionTask | str) -> Probe:
     assert isinstance(question, CompletionTask)
     return question.probes[0]
+
+
+def _mask(probe: Probe) -> tuple[str, int]:
+    """What probes of one pass share, and then their length."""
+    return "" if probe.mask is None else probe.mask.digest, len(probe.row.input_ids)
 
 
 def _hashable(value: object) -> object:

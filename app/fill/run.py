@@ -1,12 +1,13 @@
 """The job: reads, asks, writes, and keeps how far it has come."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from app.fill.asking import Asker, relations_of
+from app.features.specialise import relations_of
+from app.fill.answers import Answered
+from app.fill.asking import Asker
 from app.fill.errors import FillError
 from app.fill.reading import Reader, Record, open_reader
 from app.fill.state import Done, forget, job_digest, load_done, save_done
@@ -133,11 +134,7 @@ def _complete(job: _Job, reader: Reader, done: Done) -> Filled:
         common=options.common(),
     )
     try:
-        # One window is prepared while the model works on the one before.
-        on_their_way = deque([asker.begin(window) for window in islice(_windows(rows), 1)])
-        while on_their_way:
-            on_their_way.extend(asker.begin(window) for window in islice(_windows(rows), 1))
-            answered = asker.end(on_their_way.popleft())
+        for answered in _answered(asker, rows):
             writer.write(answered)
             done = Done(
                 rows=done.rows + len(answered),
@@ -154,9 +151,19 @@ def _complete(job: _Job, reader: Reader, done: Done) -> Filled:
     return Filled(done.rows, done.refused, begun.rows)
 
 
-def _windows(rows: Iterator[Record]) -> Iterator[list[Record]]:
-    while window := list(islice(rows, WINDOW_ROWS)):
-        yield window
+def _answered(asker: Asker, rows: Iterator[Record]) -> Iterator[list[Answered]]:
+    """The rows with their answers, a window at a time.
+
+    A window is prepared while the model works on the one before.
+    """
+    before = None
+    while records := list(islice(rows, WINDOW_ROWS)):
+        window = asker.begin(records)
+        if before is not None:
+            yield asker.end(before)
+        before = window
+    if before is not None:
+        yield asker.end(before)
 
 
 def _check(service: Service, reader: Reader, source: Path, options: FillOptions) -> None:

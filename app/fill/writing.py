@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from app.fill.answers import Answered
 from app.fill.errors import FillError
 from app.fill.formats import DELIMITERS, Format, format_of
 from app.fill.reading import Reader, Record, parquet_module
@@ -20,9 +21,7 @@ COMPLETIONS, ERROR = "completions", "error"
 class Writer(Protocol):
     """A file of rows with their completions, going on from where an earlier run had kept it."""
 
-    def write(
-        self, rows: Sequence[tuple[Record, Sequence[CompletionResponse], str | None]]
-    ) -> None:
+    def write(self, rows: Sequence[Answered]) -> None:
         """Add rows, each with its completions or with the error that it has instead."""
 
     def keep(self) -> int:
@@ -42,13 +41,20 @@ def open_writer(path: Path, reader: Reader, top_k: int, kept: int) -> Writer:
         FillError: the rows have fields that the file would have too, or cannot be had in its
             format.
     """
-    kind = format_of(path)
-    if kind in DELIMITERS:
-        return _DelimitedWriter(path, kind, reader, top_k, kept)
+    kind, columns = format_of(path), reader.columns
+    if columns is None and kind != "jsonl":
+        raise FillError(
+            f"{path.name!r}: rows of JSON lines have no common columns; name an output that "
+            "ends in .jsonl"
+        )
+    if columns is not None and kind in DELIMITERS:
+        return _DelimitedWriter(path, kind, columns, top_k, kept)
     for name in (COMPLETIONS, ERROR):
-        if name in (reader.columns or ()):
+        if name in (columns or ()):
             raise _taken(name)
-    return _JsonLinesWriter(path, kept) if kind == "jsonl" else _ParquetWriter(path, reader, kept)
+    if columns is None or kind == "jsonl":
+        return _JsonLinesWriter(path, kept)
+    return _ParquetWriter(path, columns, reader.schema, kept)
 
 
 def beside(path: Path) -> Path:
@@ -93,24 +99,19 @@ class _TextWriter:
 class _DelimitedWriter(_TextWriter):
     """The row's own columns, then object and score of each completion, then the error."""
 
-    def __init__(self, path: Path, kind: Format, reader: Reader, top_k: int, kept: int) -> None:
-        if reader.columns is None:
-            raise FillError(
-                f"{path.name!r}: rows of JSON lines have no common columns; name an output that "
-                "ends in .jsonl"
-            )
+    def __init__(
+        self, path: Path, kind: Format, columns: tuple[str, ...], top_k: int, kept: int
+    ) -> None:
         names = [name for k in range(1, top_k + 1) for name in (f"object_{k}", f"score_{k}")]
         for name in (*names, ERROR):
-            if name in reader.columns:
+            if name in columns:
                 raise _taken(name)
         super().__init__(path, kept)
-        self._kind, self._columns, self._width = kind, reader.columns, len(names)
+        self._kind, self._columns, self._width = kind, columns, len(names)
         if not kept:
-            self._add([(*reader.columns, *names, ERROR)])
+            self._add([(*columns, *names, ERROR)])
 
-    def write(
-        self, rows: Sequence[tuple[Record, Sequence[CompletionResponse], str | None]]
-    ) -> None:
+    def write(self, rows: Sequence[Answered]) -> None:
         self._add(self._cells(*row) for row in rows)
 
     def _cells(
@@ -131,9 +132,7 @@ class _DelimitedWriter(_TextWriter):
 class _JsonLinesWriter(_TextWriter):
     """The row's own fields, then `completions` and `error`."""
 
-    def write(
-        self, rows: Sequence[tuple[Record, Sequence[CompletionResponse], str | None]]
-    ) -> None:
+    def write(self, rows: Sequence[Answered]) -> None:
         for record, completions, error in rows:
             for name in (COMPLETIONS, ERROR):
                 if name in record:
@@ -149,19 +148,14 @@ class _ParquetWriter:
     there; row groups are then copied into one.
     """
 
-    def __init__(self, path: Path, reader: Reader, kept: int) -> None:
-        import pyarrow as arrow  # noqa: PLC0415 - an optional dependency
-
-        if reader.columns is None:
-            raise FillError(
-                f"{path.name!r}: rows of JSON lines have no common columns; name an output that "
-                "ends in .jsonl"
-            )
-        self._arrow: Any = arrow
+    def __init__(self, path: Path, columns: tuple[str, ...], schema: Any, kept: int) -> None:
         self._parquet = parquet_module()
+        import pyarrow as arrow  # noqa: PLC0415 - an optional dependency, there by now
+
+        self._arrow: Any = arrow
         self._path, self._folder, self._parts = path, beside(path), kept
         self._rows: list[dict[str, object]] = []
-        own = reader.schema or arrow.schema([(name, arrow.string()) for name in reader.columns])
+        own = schema or arrow.schema([(name, arrow.string()) for name in columns])
         found = {"object": arrow.string(), "score": arrow.float64(), "log_prob": arrow.float64()}
         found |= {"probability": arrow.float64()}
         self._schema = own.append(
@@ -174,9 +168,7 @@ class _ParquetWriter:
             if int(part.stem) >= kept:
                 part.unlink()
 
-    def write(
-        self, rows: Sequence[tuple[Record, Sequence[CompletionResponse], str | None]]
-    ) -> None:
+    def write(self, rows: Sequence[Answered]) -> None:
         self._rows += [
             {**record, COMPLETIONS: [_short(one) for one in completions], ERROR: error}
             for record, completions, error in rows
