@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from plm.cuda import cuda_kernel
-from plm.native import kernel
-from plm.unpacking import masked_weight
+from plm.cuda import CudaMaskedLinear, cuda_kernel
+from plm.native import MaskedLinearKernel, kernel
+from plm.unpacking import masked_weight, on_device
 
 # Rows of a mask set, in the mean, from which a product of two dense matrices is no slower than the
 # native kernel: torch packs the weight anew at each call, which many rows repay.
@@ -61,8 +61,7 @@ class MaskedLinear:
     @cached_property
     def device_bits(self) -> Tensor:
         """The bits on the device of the weights; they stay there as long as this does."""
-        # A copy, because masks are read-only and torch has no read-only tensors.
-        return torch.from_numpy(np.array(self.bits)).to(self.base.weight.device)
+        return on_device(self.bits, self.base.weight.device)
 
     @property
     def from_bits(self) -> bool:
@@ -150,25 +149,31 @@ def _native(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) ->
     rows = states.shape[0]  # `len` of a tensor takes microseconds
     if not parts or rows > _MANY_ROWS * len(parts) or (run := kernel()) is None:
         return None
-    base = _base(parts[0])
-    if any(_base(other) is not base for other in parts) or not run.takes(states, base.weight):
-        return None
-    if not all(part.from_bits for part in parts if isinstance(part, MaskedLinear)):
+    if (base := _common_base(states, parts, run)) is None:
         return None
     bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [rows] if len(parts) == 1 else sizes
     return run(states, base.weight, base.bias, bits, sizes, half=base.half)
 
 
-def _on_cuda(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor | None:
-    """The same by the Triton kernel, for masks alone: torch's own products are hard to beat."""
-    masked = [part for part in parts if isinstance(part, MaskedLinear)]
-    if not masked or states.shape[0] > _MANY_ROWS * len(parts) or (run := cuda_kernel()) is None:
-        return None
+def _common_base(
+    states: Tensor, parts: Sequence[AnyLinear], run: MaskedLinearKernel | CudaMaskedLinear
+) -> Linear | None:
+    """What all parts are of, if a kernel takes it and the bits of every part; None if not."""
     base = _base(parts[0])
     if any(_base(other) is not base for other in parts) or not run.takes(states, base.weight):
         return None
-    if not all(part.from_bits for part in masked):
+    if not all(part.from_bits for part in parts if isinstance(part, MaskedLinear)):
+        return None
+    return base
+
+
+def _on_cuda(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor | None:
+    """The same by the Triton kernel, for masks alone: torch's own products are hard to beat."""
+    masked = any(isinstance(part, MaskedLinear) for part in parts)
+    if not masked or states.shape[0] > _MANY_ROWS * len(parts) or (run := cuda_kernel()) is None:
+        return None
+    if (base := _common_base(states, parts, run)) is None:
         return None
     bits = [part.device_bits if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [states.shape[0]] if len(parts) == 1 else sizes

@@ -54,10 +54,9 @@ def multiply_into(
 
 
 def _expectation_into(place: Tensor, values: NDArray[np.uint8]) -> Tensor:
-    # A copy, because masks are read-only and torch has no read-only tensors. It is moved before
-    # it is converted, so that a byte a weight crosses the bus. Divided, not multiplied by 1 / 255:
-    # 255 must leave a weight as it is in every type.
-    return place.copy_(torch.from_numpy(np.array(values)).to(place.device)).div_(_STEPS)
+    # Moved before it is converted, so that a byte a weight crosses the bus. Divided, not multiplied
+    # by 1 / 255: 255 must leave a weight as it is in every type.
+    return place.copy_(on_device(values, place.device)).div_(_STEPS)
 
 
 def unpack_keep(packed: NDArray[np.uint8], columns: int) -> Tensor:
@@ -69,8 +68,17 @@ def unpack_keep(packed: NDArray[np.uint8], columns: int) -> Tensor:
 
 def unpack_on_device(packed: NDArray[np.uint8], columns: int, device: torch.device) -> Tensor:
     """The same by tensor operations, so that only the packed bits travel to the device."""
+    return spread_bits(on_device(packed, device), columns)
+
+
+def on_device(packed: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Packed bits or values of a mask, as they are, on a device."""
     # A copy, because masks are read-only and torch has no read-only tensors.
-    packed_bits = torch.from_numpy(np.array(packed)).to(device)
-    places = torch.arange(8, dtype=torch.uint8, device=device)
-    spread = (packed_bits.unsqueeze(-1) >> places) & 1
+    return torch.from_numpy(np.array(packed)).to(device)
+
+
+def spread_bits(packed: Tensor, columns: int) -> Tensor:
+    """Bits (rows, ceil(columns / 8)), little-endian in a byte, to bool (rows, columns)."""
+    places = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    spread = (packed.unsqueeze(-1) >> places) & 1
     return spread.flatten(1)[:, :columns].bool()

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from plm.unpacking import spread_bits
+
 logger = logging.getLogger(__name__)
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -121,8 +123,7 @@ def works(kernel: CudaMaskedLinear, device: torch.device) -> bool:
     weight = torch.randn(70, 40, generator=generator).to(device)
     bits = torch.randint(0, 256, (70, 5), dtype=torch.uint8, generator=generator).to(device)
     found = kernel(states, weight, weight[:, 0].contiguous(), [bits, None, bits], [3, 17, 1])
-    places = torch.arange(8, dtype=torch.uint8, device=device)
-    keep = ((bits.unsqueeze(-1) >> places) & 1).flatten(1).to(weight.dtype)
+    keep = spread_bits(bits, 40)
     parts = zip(states.split([3, 17, 1]), (weight * keep, weight, weight * keep), strict=True)
     expected = torch.cat([part @ matrix.t() for part, matrix in parts]) + weight[:, 0]
     return bool((found - expected).abs().max() < 1e-2)
