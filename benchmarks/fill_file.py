@@ -96,8 +96,8 @@ def main(
     spreads = {name: Spread.of(values) for name, values in rates.items()}
     result = Result(
         **spreads,
-        times_loop=_ratio(rates["ours"], rates["loop"]),
-        times_batched=_ratio(rates["ours"], rates["batched"]),
+        times_loop=Spread.of_ratios(rates["ours"], rates["loop"]),
+        times_batched=Spread.of_ratios(rates["ours"], rates["batched"]),
         origin=origin,
     )
     finish(out, "Files filled, beside a pipeline loop", _markdown(result), result)
@@ -140,10 +140,6 @@ def _check(service: Service, pipeline: Any, questions: Sequence[Question], folde
             continue
         if score > min(theirs.values()):
             raise RuntimeError(f"the sides do not answer {question.prompt!r} alike")
-
-
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    return Spread.of([mine / other for mine, other in zip(ours, theirs, strict=True)])
 
 
 def _markdown(result: Result) -> list[str]:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal
@@ -27,12 +26,12 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from benchmarks.memory import Memory, memory_of
+from benchmarks.peer import published_model, published_tokenizer
 from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.samples import Spread
 from benchmarks.tables import finish, provenance_line, table
 from plm import BaseModel, answer_token_ids, default_layer_range, load_base, object_text
-from plm.loading import BASES
 from training.data import RelationTemplates, Split, Triple, load_templates
 from training.learning import LearnConfig, learn, preset
 from training.methods import DeterministicGenerator
@@ -99,7 +98,7 @@ def main(
     result = Result(
         Spread.of(seconds["ours"]),
         Spread.of(seconds["paper"]),
-        Spread.of([b / a for a, b in zip(seconds["ours"], seconds["paper"], strict=True)]),
+        Spread.of_ratios(seconds["paper"], seconds["ours"]),
         *memories,
         origin,
     )
@@ -154,7 +153,7 @@ def _work(way: Way, facts: int, epochs: int, threads: int) -> None:
     """Answer from standard input: `loss N` and `learn N`, a number each."""
     torch.set_num_threads(threads)
     base = load_base(BASE, device="cpu", dtype=torch.float32)
-    model = _published_model() if way == "paper" else None
+    model = published_model(BASE) if way == "paper" else None
     config = replace(preset("paper"), epochs=epochs, validations_an_epoch=1)
     for line in sys.stdin:
         order, number = line.split()
@@ -244,7 +243,7 @@ class _PaperWay:
         config: LearnConfig,
     ) -> None:
         self._base, self._model, self._config = base, model, config
-        self._tokenizer = _published_tokenizer()
+        self._tokenizer = published_tokenizer(BASE)
         (wording,) = templates.training
         self._train = (
             [_sentence(base, wording, fact) for fact in split.train],
@@ -304,20 +303,6 @@ def _masked(base: BaseModel, model: Any) -> Iterator[list[nn.Parameter]]:
     finally:
         for module, _ in parts:
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
-
-
-def _published_model() -> Any:
-    from transformers import AutoModelForMaskedLM  # noqa: PLC0415 - takes seconds to import
-
-    model = AutoModelForMaskedLM.from_pretrained(BASES / BASE, dtype=torch.float32)
-    return model.eval().requires_grad_(False)
-
-
-@cache
-def _published_tokenizer() -> Any:
-    from transformers import AutoTokenizer  # noqa: PLC0415 - takes seconds to import
-
-    return AutoTokenizer.from_pretrained(BASES / BASE)
 
 
 def _sentence(base: BaseModel, template: str, fact: Triple) -> str:

@@ -19,14 +19,23 @@ import torch
 import typer
 from torch import Tensor
 
+from benchmarks.peer import published_model
 from benchmarks.popularity import POPULARITIES, Popularity, draw
 from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.samples import Spread
 from benchmarks.specialists import TOP_K, Specialist, specialists
 from benchmarks.tables import finish, provenance_line, table
-from plm import BaseModel, EncodedPrompt, Engine, Probe, TopTokens, encode_prompt, load_base
-from plm.loading import BASES
+from plm import (
+    BaseModel,
+    EncodedPrompt,
+    Engine,
+    Probe,
+    TopTokens,
+    collate,
+    encode_prompt,
+    load_base,
+)
 
 BASE = "minilm-l6-mlm"
 _RANK = 8
@@ -97,7 +106,7 @@ def main(
                     popularity,
                     {name: Spread.of(values) for name, values in rates.items()},
                     {
-                        name: Spread.of([a / b for a, b in zip(ours, values, strict=True)])
+                        name: Spread.of_ratios(ours, values)
                         for name, values in rates.items()
                         if name != "masks"
                     },
@@ -130,9 +139,8 @@ def _ours(engine: Engine, chosen: Sequence[Specialist]) -> Side:
 
 def _adapted(base: BaseModel, count: int) -> Any:
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - a peer, for benchmarks only
-    from transformers import AutoModelForMaskedLM  # noqa: PLC0415 - takes seconds to import
 
-    model = AutoModelForMaskedLM.from_pretrained(BASES / BASE, dtype=torch.float32)
+    model = published_model(BASE)
     first = base.layer_count // 2
     names = [name.removesuffix(".weight") for name in base.shapes(first + 1, base.layer_count)]
     config = LoraConfig(r=_RANK, lora_alpha=16, target_modules=names, init_lora_weights=False)
@@ -166,14 +174,9 @@ def _answered(
     model: Any, base: BaseModel, prompts: Sequence[EncodedPrompt], **others: object
 ) -> Tensor:
     """The log-probability of the most likely token of each prompt; ten are found."""
-    longest = max(len(prompt.input_ids) for prompt in prompts)
-    ids = torch.full((len(prompts), longest), base.pad_token_id)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt.input_ids)] = torch.tensor(prompt.input_ids)
-        mask[row, : len(prompt.input_ids)] = 1
-    logits = model(input_ids=ids, attention_mask=mask, **others).logits
-    at = logits[torch.arange(len(ids)), [prompt.mask_position for prompt in prompts]]
+    batch = collate(prompts, base)
+    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **others).logits
+    at = logits[torch.arange(len(prompts)), batch.mask_positions]
     best: Tensor = at.topk(TOP_K).values[:, 0] - at.logsumexp(1)
     return best
 

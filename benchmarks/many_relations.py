@@ -102,7 +102,7 @@ def main(
                 count,
                 servers[place].seconds_to_ready,
                 Spread.of(rates[place]),
-                Spread.of([a / b for a, b in zip(rates[place], rates[0], strict=True)]),
+                Spread.of_ratios(rates[place], rates[0]),
                 (ready[place], servers[place].memory().rss / MIB),
                 bits[place] / MIB,
             )

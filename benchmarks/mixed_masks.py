@@ -142,7 +142,7 @@ def measure(
         engine.cache.stats().capacity // MIB,
         Spread.of(with_masks),
         Spread.of(without),
-        Spread.of([one / other for one, other in zip(with_masks, without, strict=True)]),
+        Spread.of_ratios(with_masks, without),
     )
 
 

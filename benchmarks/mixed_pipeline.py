@@ -110,7 +110,7 @@ def main(
                 WayResult(
                     way,
                     Spread.of(rates[way]),
-                    Spread.of([a / b for a, b in zip(rates["relata"], rates[way], strict=True)]),
+                    Spread.of_ratios(rates["relata"], rates[way]),
                     ways[way].memory(),
                 )
                 for way in WAYS

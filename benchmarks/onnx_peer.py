@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks.peer import published_model
+
 _INPUTS = ("input_ids", "attention_mask", "positions")
 
 
@@ -50,16 +52,13 @@ class _AtPositions(nn.Module):
         return logits
 
 
-def export(model_folder: Path, folder: Path, *, heads: int, hidden: int) -> dict[str, Path]:
+def export(base: str, folder: Path, *, heads: int, hidden: int) -> dict[str, Path]:
     """Write a BERT's graph as exported, with ONNX Runtime's fusions, and in int8, by name."""
     from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - see above
     from onnxruntime.transformers import optimizer  # noqa: PLC0415
     from onnxruntime.transformers.fusion_options import FusionOptions  # noqa: PLC0415
-    from transformers import AutoModelForMaskedLM  # noqa: PLC0415
 
-    model = AutoModelForMaskedLM.from_pretrained(
-        model_folder, dtype=torch.float32, attn_implementation="eager"
-    )
+    model = published_model(base, attn_implementation="eager")
     plain, fused, small = (folder / f"{name}.onnx" for name in ("plain", "fused", "int8"))
     ids = torch.full((2, 9), 1000)
     arguments = (ids, torch.ones_like(ids), torch.tensor([3, 4]))

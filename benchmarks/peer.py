@@ -33,6 +33,21 @@ class PeerAlone:
     memory: Memory
 
 
+def published_model(base: str, **options: object) -> Any:
+    """The model of an embedded base as its class has it, frozen, in float32 on the CPU."""
+    from transformers import AutoModelForMaskedLM  # noqa: PLC0415 - takes seconds to import
+
+    model = AutoModelForMaskedLM.from_pretrained(BASES / base, dtype=torch.float32, **options)
+    return model.eval().requires_grad_(False)
+
+
+def published_tokenizer(base: str) -> Any:
+    """The tokenizer of an embedded base, as transformers has it."""
+    from transformers import AutoTokenizer  # noqa: PLC0415 - takes seconds to import
+
+    return AutoTokenizer.from_pretrained(BASES / base)
+
+
 def fill_mask(base: str, *, threads: int) -> Any:
     """The pipeline, on the CPU in float32 (transformers would take the file's float16)."""
     from transformers import pipeline  # noqa: PLC0415 - takes seconds to import

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.onnx_peer import OnnxPeer, export
-from benchmarks.peer import TOP_K, fill_mask
+from benchmarks.peer import TOP_K, fill_mask, published_model
 from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.samples import Spread
@@ -34,10 +34,10 @@ from plm import (
     Probe,
     Template,
     TopTokens,
+    collate,
     encode_prompt,
     load_base,
 )
-from plm.loading import BASES
 
 BASE = "minilm-l6-mlm"
 # Log-probabilities (B, K) and token ids (B, K) of the most likely tokens.
@@ -125,19 +125,19 @@ def _sides(base: BaseModel, folder: Path, *, threads: int, compiled: bool) -> di
         ids = [reading.token_ids for reading in readings if reading.token_ids is not None]
         return np.stack([reading.log_probs for reading in readings]), np.stack(ids).astype(np.int64)
 
-    paths = export(BASES / BASE, folder, heads=base.heads, hidden=base.hidden_size)
+    paths = export(BASE, folder, heads=base.heads, hidden=base.hidden_size)
     sides: dict[str, Ask] = {"ours": ours}
     for name, path in paths.items():
         peer = OnnxPeer(path, threads=threads)
         sides[f"ONNX Runtime, {name}"] = _onnx_side(base, peer)
     if compiled:
-        model: Any = torch.compile(_hugging_face(), dynamic=True)
+        model: Any = torch.compile(published_model(BASE), dynamic=True)
 
         def with_compile(prompts: list[EncodedPrompt]) -> Answer:
-            ids, mask, places = (torch.from_numpy(part) for part in _arrays(base, prompts))
+            batch = collate(prompts, base)
             with torch.inference_mode():
-                logits: Tensor = model(input_ids=ids, attention_mask=mask).logits
-                return _top(logits[torch.arange(len(ids)), places].numpy())
+                logits: Tensor = model(batch.input_ids, batch.attention_mask).logits
+                return _top(logits[torch.arange(len(prompts)), batch.mask_positions].numpy())
 
         sides["torch.compile of the published model"] = with_compile
     pipeline = fill_mask(BASE, threads=threads)
@@ -154,29 +154,11 @@ def _sides(base: BaseModel, folder: Path, *, threads: int, compiled: bool) -> di
 
 def _onnx_side(base: BaseModel, peer: OnnxPeer) -> Ask:
     def ask(prompts: list[EncodedPrompt]) -> Answer:
-        return _top(peer(*_arrays(base, prompts)))
+        batch = collate(prompts, base)
+        arrays = (batch.input_ids, batch.attention_mask, batch.mask_positions)
+        return _top(peer(*(part.numpy() for part in arrays)))
 
     return ask
-
-
-def _hugging_face() -> Any:
-    from transformers import AutoModelForMaskedLM  # noqa: PLC0415 - takes seconds to import
-
-    model = AutoModelForMaskedLM.from_pretrained(BASES / BASE, dtype=torch.float32)
-    return model.eval().requires_grad_(False)
-
-
-def _arrays(
-    base: BaseModel, prompts: list[EncodedPrompt]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids and mask (B, T), and the asked positions (B,)."""
-    longest = max(len(prompt.input_ids) for prompt in prompts)
-    ids = np.full((len(prompts), longest), base.pad_token_id, np.int64)
-    mask = np.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt.input_ids)] = prompt.input_ids
-        mask[row, : len(prompt.input_ids)] = 1
-    return ids, mask, np.array([prompt.mask_position for prompt in prompts], np.int64)
 
 
 def _top(logits: NDArray[np.float32]) -> Answer:
@@ -224,7 +206,7 @@ def _case(
         len(prompts[0].input_ids),
         {name: Spread.of([1000 * one for one in values]) for name, values in seconds.items()},
         {
-            name: Spread.of([b / a for a, b in zip(seconds["ours"], values, strict=True)])
+            name: Spread.of_ratios(values, seconds["ours"])
             for name, values in seconds.items()
             if name != "ours"
         },

@@ -20,6 +20,15 @@ class Spread:
         """The spread of one value for each block."""
         return cls(statistics.median(values), min(values), max(values))
 
+    @classmethod
+    def of_ratios(cls, over: Sequence[float], under: Sequence[float]) -> "Spread":
+        """The spread of ratios, block by block: blocks of one round shared a machine.
+
+        Raises:
+            ValueError: they do not have the same number of blocks.
+        """
+        return cls.of([a / b for a, b in zip(over, under, strict=True)])
+
     def text(self, digits: int = 2) -> str:
         """`1.23 [1.10, 1.40]`."""
         return f"{self.median:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
@@ -52,9 +61,7 @@ class Samples:
         Raises:
             ValueError: they do not have the same number of blocks.
         """
-        return Spread.of(
-            [
-                statistics.median(mine) / statistics.median(others)
-                for mine, others in zip(self.blocks, other.blocks, strict=True)
-            ]
+        return Spread.of_ratios(
+            [statistics.median(block) for block in self.blocks],
+            [statistics.median(block) for block in other.blocks],
         )

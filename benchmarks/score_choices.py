@@ -20,12 +20,12 @@ from typing import Annotated, Any, Literal, get_args
 import torch
 import typer
 
+from benchmarks.peer import published_model, published_tokenizer
 from benchmarks.provenance import provenance
 from benchmarks.questions import QUALITIES, THINGS
 from benchmarks.samples import Spread
 from benchmarks.tables import finish, provenance_line, table
 from plm import BaseModel, Engine, Scored, encode_texts, load_base, plan_scores, read_in_passes
-from plm.loading import BASES
 
 _SAME = 1e-3
 _PLACES = "in the house, under the old bridge, at the market, near the lake, on the long road"
@@ -130,7 +130,7 @@ def main(
                 kind,
                 Spread.of(ours),
                 Spread.of(theirs),
-                Spread.of([a / b for a, b in zip(ours, theirs, strict=True)]),
+                Spread.of_ratios(ours, theirs),
                 max(differences),
                 rows / every,
                 peer_rows / every,
@@ -149,10 +149,9 @@ def main(
 
 def _minicons(base: str) -> Any:
     from minicons.scorer import MaskedLMScorer  # noqa: PLC0415 - takes seconds to import
-    from transformers import AutoModelForMaskedLM, AutoTokenizer  # noqa: PLC0415 - likewise
 
-    model = AutoModelForMaskedLM.from_pretrained(BASES / base, dtype=torch.float32)
-    return MaskedLMScorer(model, "cpu", tokenizer=AutoTokenizer.from_pretrained(BASES / base))
+    tokenizer = published_tokenizer(base)
+    return MaskedLMScorer(published_model(base), "cpu", tokenizer=tokenizer)
 
 
 def _ours(
