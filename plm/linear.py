@@ -151,6 +151,8 @@ def _native(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) ->
         return None
     if (base := _common_base(states, parts, run)) is None:
         return None
+    if not run.wide and not any(isinstance(part, MaskedLinear) for part in parts):
+        return None
     bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [rows] if len(parts) == 1 else sizes
     return run(states, base.weight, base.bias, bits, sizes, half=base.half)
@@ -185,7 +187,7 @@ def half_of(weight: Tensor) -> Tensor | None:
 
     Published weights often come in float16; they are held in float32 for what computes in it.
     """
-    if (run := kernel()) is None or not run.takes(weight, weight):
+    if (run := kernel()) is None or not (run.reads_half and run.takes(weight, weight)):
         return None
     half = weight.half()
     return half if torch.equal(half.float(), weight) else None

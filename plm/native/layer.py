@@ -7,24 +7,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_LANES = 8
+from plm.native.variant import Variant
+
 # Longer sentences are left to PyTorch's attention, which works in blocks.
 _LONGEST = 128
 _MOST_DEPTH = 128
 
 
 class LayerKernel:
-    """Attention without padding, LayerNorm of a sum, and GELU; float32 on a CPU with AVX2."""
+    """Attention without padding, LayerNorm of a sum, and GELU; float32 on a CPU."""
 
-    def __init__(self, library: ctypes.CDLL) -> None:
+    def __init__(self, variant: Variant) -> None:
+        self._lanes = variant.lanes
         pointer, count = ctypes.c_void_p, ctypes.c_int64
-        self._attention = library.relata_attention
+        self._attention = variant.function("attention")
         self._attention.argtypes = [*[pointer] * 4, count, pointer, pointer, count, count]
         self._attention.restype = ctypes.c_int
-        self._norm_of_sum = library.relata_norm_of_sum
+        self._norm_of_sum = variant.function("norm_of_sum")
         self._norm_of_sum.argtypes = [*[pointer] * 5, count, count, ctypes.c_float]
         self._norm_of_sum.restype = None
-        self._gelu = library.relata_gelu
+        self._gelu = variant.function("gelu")
         self._gelu.argtypes = [pointer, count]
         self._gelu.restype = None
 
@@ -35,7 +37,7 @@ class LayerKernel:
             states.dtype == torch.float32
             and states.device.type == "cpu"
             and not rest
-            and depth % _LANES == 0
+            and depth % self._lanes == 0
             and depth <= _MOST_DEPTH
             and longest <= _LONGEST
         )
@@ -80,7 +82,12 @@ class LayerKernel:
     def norm_of_sum(
         self, states: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> Tensor:
-        """LayerNorm(states + residual), (N, H) each, contiguous."""
+        """LayerNorm(states + residual), (N, H) each, contiguous.
+
+        Raises:
+            ValueError: H is no multiple of its vectors.
+        """
+        self._check(states.shape[1])
         output = torch.empty_like(states)
         self._norm_of_sum(
             states.data_ptr(),
@@ -94,6 +101,15 @@ class LayerKernel:
         return output
 
     def gelu_(self, states: Tensor) -> Tensor:
-        """GELU (the exact one) of contiguous states, in their place, to 1.5e-7 of their size."""
+        """GELU (the exact one) of contiguous states, in their place, to 1.5e-7 of their size.
+
+        Raises:
+            ValueError: their number is no multiple of its vectors.
+        """
+        self._check(states.numel())
         self._gelu(states.data_ptr(), states.numel())
         return states
+
+    def _check(self, count: int) -> None:
+        if count % self._lanes:
+            raise ValueError(f"{count} values are no whole vectors of {self._lanes}")

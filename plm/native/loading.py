@@ -1,12 +1,16 @@
-"""Finds and loads the library that was built with the package."""
+"""Loads the library that was built with the package, and picks a variant of its kernels."""
 
 import ctypes
 import logging
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from plm.native.layer import LayerKernel
 from plm.native.masked_linear import MaskedLinearKernel
+from plm.native.variant import Variant, variants
 
 logger = logging.getLogger(__name__)
 
@@ -15,28 +19,66 @@ _FOLDER = Path(__file__).parent
 
 @cache
 def kernel() -> MaskedLinearKernel | None:
-    """The kernel of linears, or None where it was not built or this processor cannot run it."""
-    library = _library(_FOLDER)
-    return None if library is None else MaskedLinearKernel(library)
+    """The kernel of linears, or None where it was not built or is of no use here."""
+    variant = chosen(_FOLDER)
+    return None if variant is None else MaskedLinearKernel(variant)
 
 
 @cache
 def layer_kernel() -> LayerKernel | None:
     """What a layer does between its linears, or None likewise."""
-    library = _library(_FOLDER)
-    return None if library is None else LayerKernel(library)
+    variant = chosen(_FOLDER)
+    return None if variant is None else LayerKernel(variant)
 
 
 @cache
-def _library(folder: Path) -> ctypes.CDLL | None:
+def chosen(folder: Path) -> Variant | None:
+    """The fastest variant that this processor can run, and that works; None where there is none.
+
+    Each is tried on a small product first: a compiler's fault must not become a wrong answer.
+    """
+    for variant in _built(folder):
+        if works(variant):
+            return variant
+        logger.warning("the native kernels for %s give wrong results here", variant.name)
+    return None
+
+
+def works(variant: Variant) -> bool:
+    """Whether a masked product and a layer's other parts come out right."""
+    generator = torch.Generator().manual_seed(0)
+    states, weight = (torch.randn(size, 96, generator=generator) for size in (21, 40))
+    kept = torch.randint(0, 2, (40, 96), dtype=torch.uint8, generator=generator)
+    bits = np.packbits(kept.numpy(), axis=1, bitorder="little")
+    weight = weight.half().float()
+    found = MaskedLinearKernel(variant)(
+        states, weight, weight[:, 0].contiguous(), [bits, None], [17, 4], half=weight.half()
+    )
+    masked = states[:17] @ (weight * kept).t()
+    expected = torch.cat([masked, states[17:] @ weight.t()]) + weight[:, 0]
+    ends = np.array([0, 21])
+    layer = LayerKernel(variant)
+    attention = layer.attention(states, states, states, ends, ends, heads=3)
+    heads = states.view(1, 21, 3, 32).transpose(1, 2)
+    attended = torch.nn.functional.scaled_dot_product_attention(heads, heads, heads)
+    ones, zeros = torch.ones(96), torch.zeros(96)
+    normed = layer.norm_of_sum(states, states, ones, zeros, 1e-12)
+    pairs = (
+        (found, expected),
+        (attention, attended.transpose(1, 2).reshape(21, 96)),
+        (normed, torch.nn.functional.layer_norm(2 * states, (96,), ones, zeros, 1e-12)),
+        (layer.gelu_(states.clone()), torch.nn.functional.gelu(states)),
+    )
+    return all(torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4) for ours, theirs in pairs)
+
+
+def _built(folder: Path) -> list[Variant]:
     for path in sorted(folder.glob("_kernels*.so")):
         try:
-            library = ctypes.CDLL(str(path))
+            return variants(ctypes.CDLL(str(path)))
         except OSError as error:
             # Another machine's, or a torch that brings no OpenMP along.
             logger.info("the native kernels %s cannot be loaded: %s", path.name, error)
-            continue
-        if library.relata_supported():
-            return library
-        logger.info("this processor cannot run the native kernels")
-    return None
+        except AttributeError:
+            logger.warning("the native kernels %s are of another version: install again", path.name)
+    return []

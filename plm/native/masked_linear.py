@@ -9,18 +9,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_LANES = 8
+from plm.native.variant import Variant
 
 
 class MaskedLinearKernel:
     """Y = X (W * M)^T + b for rows of many mask sets in one call, from the packed bits.
 
-    float32 on a CPU with AVX2; W * M is never written to memory. `masked_linear.cpp` says how.
+    float32 on a CPU; W * M is never written to memory. `masked_linear.h` says how.
+
+    Attributes:
+        wide: whether it is as fast as PyTorch where nothing is masked too.
+        reads_half: whether it makes use of weights in half precision.
     """
 
-    def __init__(self, library: ctypes.CDLL) -> None:
+    def __init__(self, variant: Variant) -> None:
+        self.wide, self.reads_half = variant.wide, variant.reads_half
+        self._step = variant.step
         pointer, count = ctypes.c_void_p, ctypes.c_int64
-        self._run = library.relata_masked_linear
+        self._run = variant.function("masked_linear")
         self._run.argtypes = [pointer, count, *[pointer] * 6, count, count]
         self._run.restype = ctypes.c_int
 
@@ -30,7 +36,7 @@ class MaskedLinearKernel:
             states.dtype == weight.dtype == torch.float32
             and states.device.type == "cpu"
             and weight.is_contiguous()
-            and weight.shape[1] % _LANES == 0
+            and weight.shape[1] % self._step == 0
         )
 
     def __call__(
@@ -58,7 +64,7 @@ class MaskedLinearKernel:
         rows = states.shape[0]
         # Made without numpy, whose calls cost more than a small batch's product.
         starts = (ctypes.c_int64 * (len(sizes) + 1))(*accumulate(sizes, initial=0))
-        shape = (width, depth // _LANES)
+        shape = (width, depth // 8)
         if starts[len(sizes)] != rows or any(
             part is not None and part.shape != shape for part in bits
         ):

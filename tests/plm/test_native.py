@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -17,23 +18,55 @@ from transformers import AutoModelForMaskedLM
 
 import plm
 from masks import CombinedMask, RelationMask, combine_masks, pack_bits
-from plm.linear import linear
-from plm.native import LayerKernel, MaskedLinearKernel, kernel, layer_kernel
-from plm.native.loading import _library
+from plm.linear import _native, linear
+from plm.native import LayerKernel, MaskedLinearKernel, kernel
+from plm.native.loading import chosen, works
+from plm.native.variant import Variant, variants
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
 
-needs_kernel = pytest.mark.skipif(
-    kernel() is None, reason="the native kernel is not built, or this processor has no AVX2"
-)
+FOLDER = Path(plm.__file__).parent / "native"
+
+needs_kernel = pytest.mark.skipif(kernel() is None, reason="the native kernels are not built")
+
+
+@pytest.fixture(scope="module")
+def sixteen(tmp_path_factory: pytest.TempPathFactory) -> Variant:
+    """The source in vectors of sixteen floats, as for AVX-512, without its instructions."""
+    if (compiler := shutil.which("g++")) is None:
+        pytest.skip("there is no g++ to compile it with")
+    folder = tmp_path_factory.mktemp("sixteen")
+    source, target = folder / "sixteen.cpp", folder / "sixteen.so"
+    source.write_text(
+        "#define RELATA_NAME(name) relata_sixteen_##name\n"
+        "#define RELATA_LANES 16\n"
+        "#define RELATA_ROWS 6\n"
+        '#include "layer.h"\n#include "masked_linear.h"\n'
+    )
+    flags = ["-std=c++17", "-O2", "-Wno-psabi", "-fopenmp", "-fPIC", "-shared", f"-I{FOLDER}"]
+    subprocess.run([compiler, *flags, "-o", target, source], check=True)
+    return Variant("sixteen", ctypes.CDLL(str(target)))
+
+
+def _built() -> dict[str, Variant]:
+    library = next(FOLDER.glob("_kernels*.so"), None)
+    return {} if library is None else {v.name: v for v in variants(ctypes.CDLL(str(library)))}
+
+
+@pytest.fixture(params=[*(_built() or ["built"]), "sixteen"])
+def variant(request: pytest.FixtureRequest) -> Variant:
+    """Each that this processor can run."""
+    if request.param == "sixteen":
+        return request.getfixturevalue("sixteen")
+    if request.param not in _built():
+        pytest.skip("the native kernels are not built")
+    return _built()[request.param]
 
 
 @pytest.fixture
-def run() -> MaskedLinearKernel:
-    built = kernel()
-    assert built is not None
-    return built
+def run(variant: Variant) -> MaskedLinearKernel:
+    return MaskedLinearKernel(variant)
 
 
 def _case(
@@ -66,7 +99,11 @@ def _expected(
     return (whole if bias is None else whole + bias.double()).float()
 
 
-@needs_kernel
+def _taken(depth: int, variant: Variant) -> int:
+    """The depth, or one near it that whole vectors make up."""
+    return -(-depth // variant.step) * variant.step
+
+
 @pytest.mark.parametrize(
     ("width", "depth"),
     # Fewer columns than a tile, no multiple of a panel, and more depth than a panel has.
@@ -77,14 +114,11 @@ def _expected(
     [((1,), None), ((5, 0, 1, 2, 3, 4), None), ((7, 6), 1), ((1, 1), 0), ((2, 30, 3), 2)],
 )
 def test_it_is_the_product_with_the_masked_weights(
-    run: MaskedLinearKernel,
-    width: int,
-    depth: int,
-    sizes: tuple[int, ...],
-    unmasked: int | None,
+    variant: Variant, width: int, depth: int, sizes: tuple[int, ...], unmasked: int | None
 ) -> None:
+    run = MaskedLinearKernel(variant)
     for bias in (True, False):
-        states, base, parts = _case(width, depth, sizes, unmasked, bias=bias)
+        states, base, parts = _case(width, _taken(depth, variant), sizes, unmasked, bias=bias)
         bits = [part.bits if isinstance(part, plm.MaskedLinear) else None for part in parts]
         found = run(states, base.weight, base.bias, bits, sizes)
         scale = depth**0.5
@@ -111,7 +145,6 @@ def test_linear_takes_it_and_gives_what_its_twin_gives() -> None:
     assert not torch.equal(native, torch.zeros_like(native))
 
 
-@needs_kernel
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_do_not_change_the_sums(run: MaskedLinearKernel, threads: int) -> None:
     states, base, parts = _case(100, 64, (9, 5))
@@ -125,7 +158,6 @@ def test_threads_do_not_change_the_sums(run: MaskedLinearKernel, threads: int) -
         torch.set_num_threads(before)
 
 
-@needs_kernel
 def test_it_says_what_it_takes(run: MaskedLinearKernel) -> None:
     states, weight = torch.zeros(2, 16), torch.zeros(4, 16)
     assert run.takes(states, weight)
@@ -139,13 +171,12 @@ def test_it_says_what_it_takes(run: MaskedLinearKernel) -> None:
         run(states, weight, None, [bits[:3]], (2,))
 
 
-@needs_kernel
 @pytest.mark.parametrize(("width", "depth"), [(50, 24), (384, 384), (17, 1544)])
 @pytest.mark.parametrize("sizes", [(3,), (5, 0, 1, 40)])
 def test_weights_in_half_precision_give_the_same_to_the_last_bit(
-    run: MaskedLinearKernel, width: int, depth: int, sizes: tuple[int, ...]
+    variant: Variant, run: MaskedLinearKernel, width: int, depth: int, sizes: tuple[int, ...]
 ) -> None:
-    states, base, parts = _case(width, depth, sizes, unmasked=0)
+    states, base, parts = _case(width, _taken(depth, variant), sizes, unmasked=0)
     bits = [part.bits if isinstance(part, plm.MaskedLinear) else None for part in parts]
     half = base.weight.half()
     single = half.float()
@@ -200,41 +231,74 @@ def test_answers_are_the_same_with_and_without_it(tiny: Tiny) -> None:
     torch.testing.assert_close(with_kernel, without, atol=1e-5, rtol=1e-5)
 
 
-def test_a_kernel_that_cannot_be_loaded_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_library_that_cannot_be_loaded_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "_kernels.broken.so").write_bytes(b"no library")
-    assert _library.__wrapped__(tmp_path) is None
+    assert chosen.__wrapped__(tmp_path) is None
 
 
-def test_a_processor_that_cannot_run_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class Library:
-        relata_supported = staticmethod(lambda: 0)
-
+def test_a_library_of_another_version_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "_kernels.so").touch()
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library())
-    assert _library.__wrapped__(tmp_path) is None
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    assert chosen.__wrapped__(tmp_path) is None
+    assert "another version: install again" in caplog.text
 
 
 def test_without_a_library_there_is_no_kernel(tmp_path: Path) -> None:
-    assert _library.__wrapped__(tmp_path) is None
+    assert chosen.__wrapped__(tmp_path) is None
+
+
+def test_a_variant_that_is_wrong_gives_way_to_the_next(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong, right = (Variant(name, ctypes.CDLL(None)) for name in ("wrong", "right"))
+    monkeypatch.setattr("plm.native.loading._built", lambda _: [wrong, right])
+    monkeypatch.setattr("plm.native.loading.works", lambda variant: variant is right)
+    assert chosen.__wrapped__(FOLDER) is right
+    assert "for wrong give wrong results" in caplog.text
+
+
+def test_a_variant_is_found_to_work(variant: Variant) -> None:
+    assert works(variant)
+
+
+@pytest.mark.parametrize("name", ["gelu_", "norm_of_sum", "attention"])
+def test_a_fault_is_found(name: str, variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = getattr(LayerKernel, name)
+    monkeypatch.setattr(LayerKernel, name, lambda *a, **k: right(*a, **k) + 0.01)
+    assert not works(variant)
+
+
+def test_a_wrong_product_is_found(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = MaskedLinearKernel.__call__
+    monkeypatch.setattr(MaskedLinearKernel, "__call__", lambda *a, **k: right(*a, **k) + 0.01)
+    assert not works(variant)
+
+
+def test_an_unmasked_product_is_left_to_torch_by_narrow_vectors(
+    variant: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, base, parts = _case(32, 64, (3, 2))
+    run = MaskedLinearKernel(variant)
+    monkeypatch.setattr("plm.linear.kernel", lambda: run)
+    with torch.inference_mode():
+        assert (_native(states, [base], [5]) is None) == (variant.lanes < 8)
+        assert _native(states, parts, [3, 2]) is not None
 
 
 @pytest.fixture
-def layer() -> LayerKernel:
-    built = layer_kernel()
-    assert built is not None
-    return built
+def layer(variant: Variant) -> LayerKernel:
+    return LayerKernel(variant)
 
 
-@needs_kernel
 @pytest.mark.parametrize("depth", [8, 32, 64, 128])
 @pytest.mark.parametrize("lengths", [(1,), (7, 1, 128, 12), (9,) * 40])
 def test_attention_is_that_of_torch(
-    layer: LayerKernel, depth: int, lengths: tuple[int, ...]
+    variant: Variant, layer: LayerKernel, depth: int, lengths: tuple[int, ...]
 ) -> None:
     generator = torch.Generator().manual_seed(depth)
-    heads, tokens = 3, sum(lengths)
+    heads, tokens, depth = 3, sum(lengths), _taken(depth, variant)
     shape = (tokens, heads * depth)
     # Scores far apart too: softmax must neither overflow nor lose the small ones.
     query, key, value = (2 * torch.randn(shape, generator=generator) for _ in range(3))
@@ -259,8 +323,7 @@ def test_attention_is_that_of_torch(
     torch.testing.assert_close(few, found[picked], atol=1e-6, rtol=1e-6)
 
 
-@needs_kernel
-@pytest.mark.parametrize("shape", [(1, 8), (37, 384), (3, 1024)])
+@pytest.mark.parametrize("shape", [(1, 16), (37, 384), (3, 1024)])
 def test_norm_of_a_sum_is_that_of_torch(layer: LayerKernel, shape: tuple[int, int]) -> None:
     states, residual = torch.randn(shape) * 3 + 5, torch.randn(shape)
     weight, bias = torch.randn(shape[1]), torch.randn(shape[1])
@@ -271,9 +334,8 @@ def test_norm_of_a_sum_is_that_of_torch(layer: LayerKernel, shape: tuple[int, in
     torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=1e-5)
 
 
-@needs_kernel
 def test_gelu_is_the_exact_one(layer: LayerKernel) -> None:
-    values = torch.cat([torch.linspace(-12, 12, 48_000), torch.tensor([0.0, -0.0, 1e-30, 3e4])])
+    values = torch.cat([torch.linspace(-12, 12, 48_008), torch.tensor([0.0, -0.0, 1e-30, 3e4])])
     values = torch.cat([values, torch.tensor([-3e4, 90.0, -90.0, -1e-8])])
     expected = torch.nn.functional.gelu(values.double())
     found = layer.gelu_(values.clone()).double()
@@ -281,15 +343,19 @@ def test_gelu_is_the_exact_one(layer: LayerKernel) -> None:
     assert float(error.max()) < 3e-7
 
 
-@needs_kernel
-def test_sizes_that_the_layer_kernel_does_not_take(layer: LayerKernel) -> None:
-    assert layer.takes(torch.zeros(5, 32), 4, 128)
-    assert not layer.takes(torch.zeros(5, 32), 4, 129)
-    assert not layer.takes(torch.zeros(5, 24), 4, 9)
+def test_sizes_that_the_layer_kernel_does_not_take(variant: Variant, layer: LayerKernel) -> None:
+    lanes = variant.lanes
+    assert layer.takes(torch.zeros(5, 4 * lanes), 4, 128)
+    assert not layer.takes(torch.zeros(5, 4 * lanes), 4, 129)
+    assert not layer.takes(torch.zeros(5, 4 * (lanes + 1)), 4, 9)
     assert not layer.takes(torch.zeros(5, 30), 4, 9)
     assert not layer.takes(torch.zeros(5, 1024), 4, 9)
-    assert not layer.takes(torch.zeros(5, 32, dtype=torch.bfloat16), 4, 9)
-    states, starts = torch.zeros(5, 32), np.array([0, 5])
+    assert not layer.takes(torch.zeros(5, 4 * lanes, dtype=torch.bfloat16), 4, 9)
+    with pytest.raises(ValueError, match=f"no whole vectors of {lanes}"):
+        layer.gelu_(torch.zeros(lanes + 1))
+    with pytest.raises(ValueError, match=f"no whole vectors of {lanes}"):
+        layer.norm_of_sum(*[torch.zeros(1, lanes + 1)] * 4, 1e-12)
+    states, starts = torch.zeros(5, 4 * lanes), np.array([0, 5])
     with pytest.raises(ValueError, match="do not go with"):
         layer.attention(states, states, states, np.array([0, 4]), starts, heads=4)
     with pytest.raises(ValueError, match="empty or too long"):
