@@ -5,6 +5,7 @@ Rows walk from a reader through `asking` to a writer; `run` is the whole job.
 """
 
 from app.fill.errors import FillError
-from app.fill.run import Filled, FillOptions, FillProgress, fill
+from app.fill.options import FillOptions
+from app.fill.run import Filled, FillProgress, fill
 
 __all__ = ["FillError", "FillOptions", "FillProgress", "Filled", "fill"]

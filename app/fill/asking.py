@@ -1,13 +1,15 @@
 """Rows to answers: a window of rows at a time, its passes sorted by mask."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 from app.errors import AppError
 from app.features.completion import CompletionTask
 from app.features.specialise import relations_of
 from app.fill.answers import Answered
+from app.fill.options import FillOptions
 from app.fill.reading import Record
 from app.lanes import Lanes
 from app.room import PassRoom
@@ -15,6 +17,10 @@ from app.schemas.completion import CompletionAnswer, CompletionResponse
 from app.service import Service
 from masks import UnknownRelationError
 from plm import Probe, Reading
+
+# Rows that are sorted by mask together, and are lost at most when a run is broken off (and as many
+# that are on their way).
+WINDOW_ROWS = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,23 +45,31 @@ class Asker:
 
     Args:
         service: the model and its masks; its own queue is not used.
-        subject: name of the field with the subject.
-        relation: name of the field with the relation; None where `common` says it.
-        common: what is the same in all questions, as in a body of `/complete`.
+        options: what is asked, and which fields of a row say the rest.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        *,
-        subject: str,
-        relation: str | None,
-        common: Mapping[str, object],
-    ) -> None:
+    def __init__(self, service: Service, options: FillOptions) -> None:
         self._service = service
-        self._subject, self._relation, self._common = subject, relation, common
+        self._subject = options.subject_column
+        self._relation = None if options.relation is not None else options.relation_column
+        self._common = options.common()
         self._lanes = Lanes.of(service.engine.base, service.settings)
         self._pool = ThreadPoolExecutor(self._lanes.count, "filling")
+
+    def answer(self, rows: Iterable[Record], window_rows: int) -> Iterator[list[Answered]]:
+        """The rows with their answers, a window at a time.
+
+        A window is prepared while the model works on the one before.
+        """
+        rows = iter(rows)
+        before = None
+        while records := list(islice(rows, window_rows)):
+            window = self.begin(records)
+            if before is not None:
+                yield self.end(before)
+            before = window
+        if before is not None:
+            yield self.end(before)
 
     def begin(self, records: Sequence[Record]) -> Window:
         """Prepare rows, and send their passes to the model."""

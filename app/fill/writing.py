@@ -12,10 +12,9 @@ from typing import Any, Protocol
 from app.fill.answers import Answered
 from app.fill.errors import FillError
 from app.fill.formats import DELIMITERS, Format, format_of
+from app.fill.found import ERROR, check_free, found_fields, found_schema
 from app.fill.reading import Reader, Record, parquet_module
 from app.schemas.completion import CompletionResponse
-
-COMPLETIONS, ERROR = "completions", "error"
 
 
 class Writer(Protocol):
@@ -49,9 +48,7 @@ def open_writer(path: Path, reader: Reader, top_k: int, kept: int) -> Writer:
         )
     if columns is not None and kind in DELIMITERS:
         return _DelimitedWriter(path, kind, columns, top_k, kept)
-    for name in (COMPLETIONS, ERROR):
-        if name in (columns or ()):
-            raise _taken(name)
+    check_free(columns or ())
     if columns is None or kind == "jsonl":
         return _JsonLinesWriter(path, kept)
     return _ParquetWriter(path, columns, reader.schema, kept)
@@ -60,13 +57,6 @@ def open_writer(path: Path, reader: Reader, top_k: int, kept: int) -> Writer:
 def beside(path: Path) -> Path:
     """Where an output stands until it is whole."""
     return path.with_name(f"{path.name}.part")
-
-
-def _taken(name: str) -> FillError:
-    return FillError(
-        f"the rows have a field {name!r} of their own, which the output has for what is found; "
-        "rename it"
-    )
 
 
 class _TextWriter:
@@ -103,9 +93,7 @@ class _DelimitedWriter(_TextWriter):
         self, path: Path, kind: Format, columns: tuple[str, ...], top_k: int, kept: int
     ) -> None:
         names = [name for k in range(1, top_k + 1) for name in (f"object_{k}", f"score_{k}")]
-        for name in (*names, ERROR):
-            if name in columns:
-                raise _taken(name)
+        check_free(columns, (*names, ERROR))
         super().__init__(path, kept)
         self._kind, self._columns, self._width = kind, columns, len(names)
         if not kept:
@@ -134,10 +122,8 @@ class _JsonLinesWriter(_TextWriter):
 
     def write(self, rows: Sequence[Answered]) -> None:
         for record, completions, error in rows:
-            for name in (COMPLETIONS, ERROR):
-                if name in record:
-                    raise _taken(name)
-            whole = {**record, COMPLETIONS: [_short(one) for one in completions], ERROR: error}
+            check_free(record)
+            whole = {**record, **found_fields(completions, error)}
             self._file.write(json.dumps(whole, ensure_ascii=False).encode() + b"\n")
 
 
@@ -156,11 +142,7 @@ class _ParquetWriter:
         self._path, self._folder, self._parts = path, beside(path), kept
         self._rows: list[dict[str, object]] = []
         own = schema or arrow.schema([(name, arrow.string()) for name in columns])
-        found = {"object": arrow.string(), "score": arrow.float64(), "log_prob": arrow.float64()}
-        found |= {"probability": arrow.float64()}
-        self._schema = own.append(
-            arrow.field(COMPLETIONS, arrow.list_(arrow.struct(list(found.items()))))
-        ).append(arrow.field(ERROR, arrow.string()))
+        self._schema = arrow.schema([*own, *found_schema()], metadata=own.metadata)
         if not kept:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(exist_ok=True)
@@ -170,8 +152,7 @@ class _ParquetWriter:
 
     def write(self, rows: Sequence[Answered]) -> None:
         self._rows += [
-            {**record, COMPLETIONS: [_short(one) for one in completions], ERROR: error}
-            for record, completions, error in rows
+            {**record, **found_fields(completions, error)} for record, completions, error in rows
         ]
 
     def keep(self) -> int:
@@ -195,9 +176,3 @@ class _ParquetWriter:
 
     def _all(self) -> list[Path]:
         return sorted(self._folder.glob("*.parquet"))
-
-
-def _short(completion: CompletionResponse) -> dict[str, object]:
-    """Of a completion what does not follow from the row."""
-    kept = ("object", "score", "log_prob", "probability")
-    return {name: completion[name] for name in kept}  # type: ignore[literal-required]
