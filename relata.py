@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,19 +10,35 @@ import typer
 
 if TYPE_CHECKING:
     from app.client import AsyncClient, Client, RelataConnectionError, RelataError, RelataProblem
-    from app.settings import Settings
+    from app.fill import FillOptions
+    from app.fill.ray_data import complete_dataset
+    from app.settings import Settings, load_settings
 
-# For programs: `relata.Client` and what belongs to it. The rest of this file is the command line.
-__all__ = ["AsyncClient", "Client", "RelataConnectionError", "RelataError", "RelataProblem"]
+# For programs: `relata.Client` and what belongs to it, and what completes a dataset of Ray Data.
+# The rest of this file is the command line.
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "FillOptions",
+    "RelataConnectionError",
+    "RelataError",
+    "RelataProblem",
+    "complete_dataset",
+    "load_settings",
+]
+
+_HOMES = {
+    "FillOptions": "app.fill",
+    "complete_dataset": "app.fill.ray_data",
+    "load_settings": "app.settings",
+}
 
 
 def __getattr__(name: str) -> object:
-    """The client's names, imported when they are asked for: commands need no httpx."""
+    """Names for programs, imported when they are asked for: commands need no httpx."""
     if name not in __all__:
         raise AttributeError(f"module 'relata' has no attribute {name!r}")
-    from app import client
-
-    return getattr(client, name)
+    return getattr(import_module(_HOMES.get(name, "app.client")), name)
 
 
 app = typer.Typer(
@@ -144,10 +161,17 @@ def complete(
 @app.command()
 def fill(
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="Rows: .csv, .tsv, .jsonl or .parquet.")
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="Rows: .csv, .tsv, .jsonl or .parquet; with --ray also a folder."
+        ),
     ],
     output: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="The rows with their completions, likewise.")
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="The rows with their completions, likewise; with --ray a folder of .parquet.",
+        ),
     ],
     *,
     relation: Annotated[
@@ -168,6 +192,19 @@ def fill(
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin again instead of going on.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on Ray: local, auto (this machine's cluster) or ray://host:10001.",
+        ),
+    ] = None,
+    ray_actors: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Models at work, of --threads (1) each (default: all)."
+        ),
+    ] = None,
     base: Base = None,
     packs: Packs = None,
     device: Device = None,
@@ -175,6 +212,10 @@ def fill(
     threads: Threads = None,
 ) -> None:
     """Complete every row of a file; a run that is broken off goes on where it was."""
+    if ray is None and ray_actors is not None:
+        raise typer.BadParameter("it needs --ray", param_hint="--ray-actors")
+    if ray is not None and restart:
+        raise typer.BadParameter("with --ray every run begins anew", param_hint="--restart")
     settings = _settings(
         {"base": base, "packs": packs, "device": device, "dtype": dtype, "threads": threads}
     )
@@ -193,6 +234,9 @@ def fill(
         targets=words,
         likely=likely,
     )
+    if ray is not None:
+        command.run_on_ray(settings, source, output, options, address=ray, actors=ray_actors)
+        return
     command.run(settings, source, output, options, restart=restart)
 
 

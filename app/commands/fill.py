@@ -6,7 +6,7 @@ from time import perf_counter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.fill import FillOptions, FillProgress, fill
+from app.fill import Filled, FillOptions, FillProgress, fill
 from app.logs import set_up_logging
 from app.service import Service
 from app.settings import Settings
@@ -42,7 +42,28 @@ def run(
         raise
     finally:
         service.close()
-    seconds = perf_counter() - started
+    _tell(console, output, filled, perf_counter() - started)
+
+
+def run_on_ray(
+    settings: Settings,
+    source: Path,
+    output: Path,
+    options: FillOptions,
+    *,
+    address: str,
+    actors: int | None,
+) -> None:
+    """Complete every row of files on a Ray cluster, and say what came of it."""
+    from app.fill.ray_data import fill_on_ray  # noqa: PLC0415 - few runs need it
+
+    set_up_logging("error")
+    started = perf_counter()
+    filled = fill_on_ray(settings, source, output, options, address=address, actors=actors)
+    _tell(Console(stderr=True), output, filled, perf_counter() - started)
+
+
+def _tell(console: Console, output: Path, filled: Filled, seconds: float) -> None:
     made = filled.rows - filled.resumed
     console.print(
         f"{output}: {filled.rows:,} rows, {made:,} of them now in {seconds:.1f} s "

@@ -1,0 +1,56 @@
+"""A Ray cluster, for as long as a job takes."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from app.fill.errors import FillError
+
+LOCAL = "local"
+
+
+def ray_module() -> Any:
+    """ray with its `data`, which is installed on request only.
+
+    Raises:
+        FillError: it is not installed.
+    """
+    try:
+        import ray  # noqa: PLC0415 - an optional dependency
+        import ray.data  # noqa: PLC0415
+    except ImportError as error:
+        raise FillError(f"--ray needs Ray Data ({error}): pip install 'relata[ray]'") from None
+    return ray
+
+
+@contextmanager
+def connected(ray: Any, address: str, *, cpus: int) -> Iterator[None]:
+    """Be connected to a cluster; one that this process is connected to already stays so.
+
+    Args:
+        address: as in `ray.init`; `local` starts one on this machine with `cpus`.
+
+    Raises:
+        FillError: there is none at the address.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    given: dict[str, object] = {"address": address, "logging_level": "warning"}
+    if address == LOCAL:
+        # Nothing leaves the machine that was not asked for.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        given |= {"num_cpus": cpus, "include_dashboard": False}
+    try:
+        ray.init(**given)
+    except (ConnectionError, ValueError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise FillError(
+            f"there is no Ray cluster at {address!r} ({reason:.200}); say auto on a machine of "
+            "the cluster, ray://host:10001 from elsewhere, or local"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
