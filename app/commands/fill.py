@@ -1,5 +1,6 @@
 """`relata fill`."""
 
+import logging
 from pathlib import Path
 from time import perf_counter
 
@@ -58,6 +59,7 @@ def run_on_ray(
     from app.fill.ray_data import fill_on_ray  # noqa: PLC0415 - few runs need it
 
     set_up_logging("error")
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     started = perf_counter()
     filled = fill_on_ray(settings, source, output, options, address=address, actors=actors)
     _tell(Console(stderr=True), output, filled, perf_counter() - started)

@@ -61,18 +61,21 @@ def complete_planned(
     plan: Plan,
     *,
     concurrency: int | tuple[int, int],
+    batch_size: int,
     num_cpus: int,
-    batch_size: int = BATCH_ROWS,
     num_gpus: float | None = None,
 ) -> "Dataset":
     """`complete_dataset` where the job has been checked."""
+    from ray.data import ActorPoolStrategy  # noqa: PLC0415 - an optional dependency
+
+    fewest, most = (concurrency, concurrency) if isinstance(concurrency, int) else concurrency
     # What was read from one file may be one block, which a single actor would get whole.
     return dataset.repartition(target_num_rows_per_block=batch_size).map_batches(
         RowCompleter,
         fn_constructor_kwargs={"plan": plan, "threads": num_cpus},
         batch_size=batch_size,
         batch_format="pyarrow",
-        concurrency=concurrency,
+        compute=ActorPoolStrategy(min_size=fewest, max_size=most),
         num_cpus=num_cpus,
         num_gpus=plan.gpus if num_gpus is None else num_gpus,
     )

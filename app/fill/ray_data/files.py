@@ -11,7 +11,7 @@ import pyarrow as arrow
 
 from app.fill.errors import FillError
 from app.fill.formats import Format, format_of
-from app.fill.reading import Reader, Record, open_reader
+from app.fill.reading import Reader, Record, open_reader, parquet_module
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Rows that say which fields JSON lines have, and of which types.
 _LOOKED_AT = 1000
 _TABLE_ROWS = 4096
+# Of a Parquet file, rows that one task reads, or a few more.
+_PIECE_ROWS = 500_000
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,27 @@ class RowFiles:
 
     def read(self, ray: Any) -> "Dataset":
         """Their rows, where every machine sees the files at the same paths."""
-        names = [str(path) for path in self.paths]
-        if self.format == "parquet":
-            return ray.data.read_parquet(names, partitioning=None)
-        files = ray.data.from_items([{"path": name} for name in names])
-        return files.repartition(len(names)).map_batches(
-            partial(_tables, schema=self.schema), batch_size=1, batch_format="pyarrow"
-        )
+        # Ray's own readers guess types, and that of Parquet does not always keep the order.
+        pieces = [piece for path in self.paths for piece in self._pieces(path)]
+        dataset = ray.data.from_items(pieces, override_num_blocks=max(1, len(pieces)))
+        read = partial(_tables, schema=self.schema)
+        return dataset.map_batches(read, batch_size=1, batch_format="pyarrow")
+
+    def _pieces(self, path: Path) -> Iterator[dict[str, object]]:
+        """What one task reads: of Parquet a run of row groups, else a file."""
+        if self.format != "parquet":
+            yield {"path": str(path), "groups": None}
+            return
+        with parquet_module().ParquetFile(path) as file:
+            sizes = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
+        groups: list[int] = []
+        for group, size in enumerate(sizes):
+            groups.append(group)
+            if size and sum(sizes[groups[0] : group + 1]) >= _PIECE_ROWS:
+                yield {"path": str(path), "groups": groups}
+                groups = []
+        if groups:
+            yield {"path": str(path), "groups": groups}
 
 
 def _files(source: Path) -> tuple[Path, ...]:
@@ -120,17 +136,27 @@ def _holds_objects(kind: Any) -> bool:
     return bool(arrow.types.is_struct(kind))
 
 
-def _tables(files: Any, *, schema: Any) -> Iterator[Any]:
-    """The rows of files, as tables."""
-    for name in files.column("path").to_pylist():
-        reader = open_reader(Path(name))
-        try:
-            rows, begun = iter(reader), 0
-            while chunk := list(islice(rows, _TABLE_ROWS)):
-                yield _table(chunk, schema, f"{Path(name).name}, rows from {begun + 1} on")
-                begun += len(chunk)
-        finally:
-            reader.close()
+def _tables(pieces: Any, *, schema: Any) -> Iterator[Any]:
+    """The rows of pieces of files, as tables."""
+    for piece in pieces.to_pylist():
+        path, groups = Path(piece["path"]), piece["groups"]
+        if groups is None:
+            yield from _text_tables(path, schema)
+            continue
+        with parquet_module().ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_TABLE_ROWS, row_groups=groups):
+                yield arrow.Table.from_batches([batch])
+
+
+def _text_tables(path: Path, schema: Any) -> Iterator[Any]:
+    reader = open_reader(path)
+    try:
+        rows, begun = iter(reader), 0
+        while chunk := list(islice(rows, _TABLE_ROWS)):
+            yield _table(chunk, schema, f"{path.name}, rows from {begun + 1} on")
+            begun += len(chunk)
+    finally:
+        reader.close()
 
 
 def _table(rows: Sequence[Record], schema: Any, where: str) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from app.fill.errors import FillError
 from app.fill.found import ERROR, found_schema
 from app.fill.options import FillOptions
 from app.fill.ray_data.cluster import connected, ray_module
-from app.fill.ray_data.dataset import complete_planned
+from app.fill.ray_data.dataset import BATCH_ROWS, complete_planned
 from app.fill.ray_data.plan import Plan
 from app.fill.reading import parquet_module
 from app.fill.run import Filled
@@ -101,8 +102,13 @@ def _pool(ray: Any, actors: int | None, *, threads: int, gpus: int) -> int:
 
 
 def _write(ray: Any, files: "RowFiles", plan: Plan, part: Path, *, pool: int, threads: int) -> None:
-    ray.data.DataContext.get_current().execution_options.preserve_order = True
-    completed = complete_planned(files.read(ray), plan, concurrency=pool, num_cpus=threads)
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    # Elsewhere than on a terminal Ray would write lines of progress every few seconds.
+    context.enable_progress_bars = sys.stderr.isatty()
+    completed = complete_planned(
+        files.read(ray), plan, concurrency=pool, batch_size=BATCH_ROWS, num_cpus=threads
+    )
     completed.write_parquet(str(part.absolute()), min_rows_per_file=_FILE_ROWS)
 
 

@@ -1,0 +1,262 @@
+"""Bulk completion by Ray Data against the same on one machine."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as arrow
+import pytest
+from pyarrow import parquet
+
+from app.fill import Filled, FillError, FillOptions, fill
+from app.fill.ray_data import complete_dataset, fill_on_ray
+from app.fill.ray_data.plan import Plan
+from app.settings import Settings, load_settings
+from masks import UnknownRelationError
+from tests.app.fill.conftest import rows
+from tests.app.fill.test_fill import write
+
+if TYPE_CHECKING:
+    from app.service import Service
+    from tests.app.conftest import RunRelata
+
+ray = pytest.importorskip("ray")
+
+ROOT = Path(__file__).parents[3]
+OPTIONS = FillOptions(top_k=3)
+BAD = {"id": "bad", "subject": "linen", "relation": "Isa"}
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Ray on this machine, with its address; its workers import what lies here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        ray.init(
+            address="local",
+            num_cpus=3,
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=100 * 2**20,
+            logging_level="error",
+        )
+        yield ray.get_runtime_context().gcs_address
+        ray.shutdown()
+
+
+@pytest.fixture
+def settings(service: Service) -> Settings:
+    return service.settings.model_copy(update={"threads": 1})
+
+
+def on_ray(settings: Settings, source: Path, output: Path, **options: Any) -> Filled:
+    return fill_on_ray(settings, source, output, OPTIONS, address="local", **options)
+
+
+def read_parts(folder: Path) -> Any:
+    return arrow.concat_tables([parquet.read_table(path) for path in sorted(folder.iterdir())])
+
+
+def rounded(records: Sequence[Row]) -> list[Row]:
+    """Rows whose numbers may differ by rounding."""
+    return [
+        record
+        | {
+            "completions": [
+                {
+                    name: pytest.approx(value, abs=1e-5) if isinstance(value, float) else value
+                    for name, value in one.items()
+                }
+                for one in record["completions"]
+            ]
+        }
+        for record in records
+    ]
+
+
+def test_rows_are_those_of_one_machine(
+    cluster: str,
+    service: Service,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.fill.ray_data.run.BATCH_ROWS", 32)
+    monkeypatch.setattr("app.fill.ray_data.run._FILE_ROWS", 100)
+    monkeypatch.setattr("app.fill.ray_data.files._PIECE_ROWS", 100)
+    records = [
+        row | {"weight": number / 2, "tags": ["a"] * (number % 3)}
+        for number, row in enumerate([*rows(200), BAD, *rows(150)])
+    ]
+    source, folder = write(tmp_path / "in.parquet", records), tmp_path / "parts"
+    fill(service, source, tmp_path / "out.parquet", OPTIONS)
+    folder.mkdir()
+    write(folder / "0.parquet", records[:230])
+    write(folder / "1.parquet", records[230:])
+    assert on_ray(settings, folder, tmp_path / "out", actors=2) == Filled(351, 1, 0)
+    expected, found = parquet.read_table(tmp_path / "out.parquet"), read_parts(tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) > 1
+    assert found.schema.equals(expected.schema)
+    assert found.to_pylist() == rounded(expected.to_pylist())
+    assert not (tmp_path / "out.part").exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_text_is_read_as_on_one_machine(
+    cluster: str, service: Service, settings: Settings, tmp_path: Path, suffix: str
+) -> None:
+    records = [row | {"note": note} for row, note in zip(rows(4), ["007", "", "NA", '"a\nb",'] * 1)]
+    source = write(tmp_path / f"in{suffix}", records)
+    assert on_ray(settings, source, tmp_path / "out").rows == 4
+    fill(service, write(tmp_path / "in.parquet", records), tmp_path / "out.parquet", OPTIONS)
+    expected, found = parquet.read_table(tmp_path / "out.parquet"), read_parts(tmp_path / "out")
+    assert found.schema.equals(expected.schema)
+    assert found.to_pylist() == rounded(expected.to_pylist())
+
+
+def test_a_dataset_of_a_program(cluster: str, service: Service, settings: Settings) -> None:
+    dataset = ray.data.from_items([{"name": row["subject"]} for row in rows(20)])
+    options = replace(OPTIONS, subject_column="name", relation="IsA")
+    completed = complete_dataset(dataset, options, settings=settings, batch_size=8)
+    answers = {
+        row["name"]: [one["object"] for one in row["completions"]] for row in completed.take_all()
+    }
+    for row in rows(20):
+        body = {"subject": row["subject"], "relation": "IsA", "top_k": 3}
+        answer: Any = service.ask_now(service.features.completion, body)
+        assert answers[row["subject"]] == [one["object"] for one in answer.completions]
+    with pytest.raises(FillError, match="the dataset has no column 'subject', but name"):
+        complete_dataset(dataset, OPTIONS, settings=settings)
+
+
+def test_an_empty_table_stays_empty(cluster: str, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("subject,relation\n")
+    assert on_ray(settings, tmp_path / "in.csv", tmp_path / "out").rows == 0
+    table = read_parts(tmp_path / "out")
+    assert (table.num_rows, table.column_names[-2:]) == (0, ["completions", "error"])
+
+
+def test_a_file_that_turns_out_bad_leaves_nothing(
+    cluster: str, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "in.csv").write_text("subject,relation\nlinen,IsA\nlinen\n")
+    with pytest.raises(FillError, match=r"in.csv, line 3: 1 fields where the header names 2"):
+        on_ray(settings, tmp_path / "in.csv", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_an_actor_with_other_masks_answers_nothing(
+    cluster: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = Plan.of
+    monkeypatch.setattr(
+        Plan, "of", lambda *arguments: replace(planned(*arguments), model={"base": "another"})
+    )
+    source = write(tmp_path / "in.csv", rows(3))
+    with pytest.raises(FillError, match="are not those of the machine that began"):
+        on_ray(settings, source, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_a_pool_that_the_cluster_has_no_room_for(
+    cluster: str, settings: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(FillError, match="has 3 processors .* 3 actors of 1 .* do not fit"):
+        on_ray(settings, write(tmp_path / "in.csv", rows(3)), tmp_path / "out", actors=3)
+
+
+def test_the_command(
+    cluster: str, run_relata: RunRelata, base_folder: Path, pack_folder: Path, tmp_path: Path
+) -> None:
+    source, output = write(tmp_path / "in.csv", [*rows(30), BAD]), tmp_path / "out"
+    flags = ("--base", str(base_folder), "--packs", str(pack_folder), "--ray", cluster)
+    done = run_relata("fill", str(source), str(output), *flags, "--ray-actors", "1")
+    assert done.returncode == 0, done.stderr
+    assert "31 rows, 31 of them now in" in done.stderr
+    assert "1 of them could not be asked" in done.stderr
+    assert [row["id"] for row in read_parts(output).to_pylist()][-2:] == ["row, 29", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({}, "holds no files"),
+        ({"a.csv": "subject,relation\n", "b.jsonl": "{}\n"}, "are of two formats"),
+        ({"a.csv": "subject,relation\n", "b.csv": "relation,subject\n"}, "differ in their columns"),
+        ({"a.csv": "subject,relation\n", "b.txt": ""}, "'b.txt' must end in .csv"),
+        ({"a.csv": "subject\nlinen\n"}, "no column 'relation'"),
+        ({"a.csv": "subject,relation,error\n"}, "field 'error' of their own"),
+        ({"a.jsonl": '{"subject": {"name": "linen"}}\n'}, "field 'subject' holds objects"),
+        ({"a.jsonl": '{"subject": 1}\n{"subject": "a"}\n'}, "values of two types"),
+    ],
+)
+def test_a_folder_that_cannot_be_used(
+    settings: Settings, tmp_path: Path, files: dict[str, str], says: str
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with pytest.raises(FillError, match=says):
+        on_ray(settings, folder, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_is_refused_before_ray_is_started(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray is started"))
+    source, output = write(tmp_path / "in.csv", rows(2)), tmp_path / "out"
+    wrong = replace(OPTIONS, relation="Isa")
+    with pytest.raises(UnknownRelationError, match="did you mean 'IsA'"):
+        fill_on_ray(settings, source, output, wrong, address="local")
+    with pytest.raises(FillError, match="name it without a dot"):
+        on_ray(settings, source, tmp_path / "out.parquet")
+    with pytest.raises(FillError, match="no folder"):
+        on_ray(settings, source, tmp_path / "none" / "out")
+    with pytest.raises(FillError, match="say cuda"):
+        on_ray(settings.model_copy(update={"device": "cuda:1"}), source, output)
+    beside = tmp_path / "out.part"
+    beside.mkdir()
+    with pytest.raises(FillError, match="another run writes to it, or was killed"):
+        on_ray(settings, source, output)
+    beside.rename(output)
+    with pytest.raises(FillError, match="is there already"):
+        on_ray(settings, source, output)
+
+
+def test_ray_is_missing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(FillError, match=r"pip install 'relata\[ray\]'"):
+        on_ray(settings, write(tmp_path / "in.csv", rows(2)), tmp_path / "out")
+
+
+def test_what_travels_has_no_secrets_and_no_relative_paths(
+    base_folder: Path, pack_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(base_folder.parent)
+    settings = load_settings(
+        {
+            "base": f"./{base_folder.name}",
+            "packs": os.path.relpath(pack_folder),
+            "api_key": "secret-secret-secret",
+            "redis_url": "redis://:secret-secret-secret@localhost:6379",
+        }
+    )
+    plan = Plan.of(settings, OPTIONS, ("subject", "relation"), "rows")
+    assert b"secret" not in pickle.dumps(plan)
+    monkeypatch.chdir("/")
+    service = pickle.loads(pickle.dumps(plan)).load(1)
+    service.close()
+    assert service.settings.threads == 1
