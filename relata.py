@@ -196,7 +196,7 @@ def fill(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Run on Ray: local, auto (this machine's cluster) or ray://host:10001.",
+            help="Run on Ray: local, auto (this machine's cluster) or HOST:PORT of a cluster.",
         ),
     ] = None,
     ray_actors: Annotated[

@@ -56,9 +56,11 @@ def run_on_ray(
     actors: int | None,
 ) -> None:
     """Complete every row of files on a Ray cluster, and say what came of it."""
-    from app.fill.ray_data import fill_on_ray  # noqa: PLC0415 - few runs need it
+    from app.fill.ray_data import fill_on_ray, ray_module  # noqa: PLC0415 - few runs need it
 
     set_up_logging("error")
+    # It sets its own level when it is imported.
+    ray_module()
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     started = perf_counter()
     filled = fill_on_ray(settings, source, output, options, address=address, actors=actors)

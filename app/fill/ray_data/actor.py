@@ -14,17 +14,26 @@ class RowCompleter:
         plan: what is asked, of which model.
         threads: CPU threads of the actor.
 
-    Raises:
-        FillError: this machine has another base or other masks than the plan.
-        MaskError, PlmError, StartupError: the base or a pack cannot be loaded.
     """
 
     def __init__(self, plan: Plan, threads: int) -> None:
-        self._asker = Asker(plan.load(threads), plan.options)
+        # Of an error here Ray would try again, and tell no more than its text.
+        self._asker: Asker | Exception
+        try:
+            self._asker = Asker(plan.load(threads), plan.options)
+        except Exception as error:
+            self._asker = error
         self._fields = (plan.options.subject_column, plan.options.relation_column)
 
     def __call__(self, batch: Any) -> Any:
-        """The rows of a pyarrow table, with the columns `completions` and `error`."""
+        """The rows of a pyarrow table, with the columns `completions` and `error`.
+
+        Raises:
+            FillError: this machine has another base or other masks than the plan.
+            MaskError, PlmError, StartupError: the base or a pack could not be loaded.
+        """
+        if isinstance(self._asker, Exception):
+            raise self._asker
         # The other columns stay as they are: Python never sees them.
         asked = [name for name in self._fields if name in batch.column_names]
         records = batch.select(asked).to_pylist() if asked else [{}] * batch.num_rows

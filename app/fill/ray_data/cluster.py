@@ -47,8 +47,8 @@ def connected(ray: Any, address: str, *, cpus: int) -> Iterator[None]:
     except (ConnectionError, ValueError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise FillError(
-            f"there is no Ray cluster at {address!r} ({reason:.200}); say auto on a machine of "
-            "the cluster, ray://host:10001 from elsewhere, or local"
+            f"there is no Ray cluster at {address!r} ({reason:.200}); say local to start one "
+            "here, auto for the one of this machine, or HOST:PORT as `ray start` says it"
         ) from error
     try:
         yield

@@ -104,6 +104,8 @@ def _pool(ray: Any, actors: int | None, *, threads: int, gpus: int) -> int:
 def _write(ray: Any, files: "RowFiles", plan: Plan, part: Path, *, pool: int, threads: int) -> None:
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
+    # Ray's own error would keep the text alone.
+    context.raise_original_map_exception = True
     # Elsewhere than on a terminal Ray would write lines of progress every few seconds.
     context.enable_progress_bars = sys.stderr.isatty()
     completed = complete_planned(
