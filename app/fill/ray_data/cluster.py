@@ -1,6 +1,7 @@
 """A Ray cluster, for as long as a job takes."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 from app.fill.errors import FillError
 
 LOCAL = "local"
+
+_REACH_SECONDS = 10
 
 
 def ray_module() -> Any:
@@ -43,8 +46,9 @@ def connected(ray: Any, address: str, *, cpus: int) -> Iterator[None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         given |= {"num_cpus": cpus, "include_dashboard": False}
     try:
+        _reach(address)
         ray.init(**given)
-    except (ConnectionError, ValueError, ImportError) as error:
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise FillError(
             f"there is no Ray cluster at {address!r} ({reason:.200}); say local to start one "
@@ -54,3 +58,10 @@ def connected(ray: Any, address: str, *, cpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Whether somebody listens at HOST:PORT; Ray itself would try for more than a minute."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), _REACH_SECONDS).close()

@@ -15,6 +15,7 @@ from pyarrow import parquet
 
 from app.fill import Filled, FillError, FillOptions, fill
 from app.fill.ray_data import complete_dataset, fill_on_ray
+from app.fill.ray_data.cluster import connected
 from app.fill.ray_data.files import RowFiles
 from app.fill.ray_data.plan import Plan
 from app.settings import Settings, load_settings
@@ -198,10 +199,10 @@ def test_the_command(
     [
         (("--ray-actors", "2"), "needs --ray"),
         (("--ray", "local", "--restart"), "every run begins anew"),
-        (("--ray", "127.0.0.1:1"), "there is no Ray cluster at '127.0.0.1:1'"),
     ],
 )
-def test_flags_that_do_not_go_together(
+def test_flags_that_cannot_be_used(
+    *,
     run_relata: RunRelata,
     base_folder: Path,
     pack_folder: Path,
@@ -263,6 +264,15 @@ def test_what_is_refused_before_ray_is_started(
     beside.rename(output)
     with pytest.raises(FillError, match="is there already"):
         on_ray(settings, source, output)
+
+
+def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with (
+        pytest.raises(FillError, match=r"there is no Ray cluster at '127.0.0.1:1' .*refused"),
+        connected(ray, "127.0.0.1:1", cpus=1),
+    ):
+        pass
 
 
 def test_ray_is_missing(
