@@ -29,6 +29,7 @@ from plm.choices import (
     ChoicePlan,
     ChoiceScore,
     ScoredToken,
+    ScoreTerms,
     plan_choices,
     read_in_passes,
     score_choices,
@@ -58,6 +59,7 @@ from plm.pair import EncodedText, check_text, encode_texts
 from plm.plausibility import Scored, ScoringPlan, plan_scores
 from plm.probe import Probe, Reading, TokenScores, TopTokens
 from plm.readout import top_tokens
+from plm.repeated import DEFAULT_KEPT_BYTES, RepeatedRows
 from plm.rows import EncodedRow
 from plm.states import attention_bias, lower_states, run_layers, upper_rows
 from plm.text import collapse_spaces, forbidden_character
@@ -65,6 +67,7 @@ from plm.text import collapse_spaces, forbidden_character
 __all__ = [
     "ARCHITECTURES",
     "DEFAULT_CACHE_BYTES",
+    "DEFAULT_KEPT_BYTES",
     "MAX_OBJECT_TOKENS",
     "NORMALIZATIONS",
     "ROLES",
@@ -102,8 +105,10 @@ __all__ = [
     "Query",
     "Ranking",
     "Reading",
+    "RepeatedRows",
     "Role",
     "RowLimitError",
+    "ScoreTerms",
     "Scored",
     "ScoredToken",
     "ScoringPlan",

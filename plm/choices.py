@@ -52,6 +52,19 @@ class ChoiceScore:
 
 
 @dataclass(frozen=True, eq=False)
+class ScoreTerms:
+    """A choice's score as a weighted sum of log-probabilities, N of them.
+
+    Attributes:
+        places: (N, 2), the probe and the column of its reading.
+        weights: (N,) what each counts.
+    """
+
+    places: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class ChoicePlan:
     """A question ready for the model; made by `plan_choices`.
 
@@ -88,6 +101,22 @@ class ChoicePlan:
                 ChoiceScore(total / self._length(scored), self._tokens(scored, log_probs))
             )
         return scores
+
+    def terms(self) -> list[ScoreTerms]:
+        """The choices' scores, in their order, as sums that many mask sets can share."""
+        places = iter(self.plan.places)
+        own = [next(places) for _ in self.choices]
+        terms = []
+        for scored, added, alone in zip(self.choices, own, self.alone, strict=True):
+            taken_off = [next(places) for _ in alone]
+            weights = [np.ones(len(added)), *(-np.ones(len(part)) for part in taken_off)]
+            terms.append(
+                ScoreTerms(
+                    np.concatenate([added, *taken_off]),
+                    np.concatenate(weights) / self._length(scored),
+                )
+            )
+        return terms
 
     def _length(self, scored: Scored) -> int:
         if self.normalize == "token":
