@@ -634,6 +634,60 @@ def study(
 
 
 @app.command()
+def unions(
+    *,
+    pack: Annotated[Path, typer.Option(metavar="FOLDER", help="The pack of the relations.")],
+    questions: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="Bodies of /score_choices with `answer`, one JSON object a line."
+        ),
+    ],
+    out: OutFolder,
+    sizes: Annotated[
+        str, typer.Option(metavar="N,N", help="How many relations to unite.")
+    ] = "1,2,3",
+    search: Annotated[
+        str, typer.Option(help="exhaustive (all unions) or greedy (forward selection alone).")
+    ] = "exhaustive",
+    scoring: Annotated[
+        str | None,
+        typer.Option(help="pll, pll_l2r, context or answer (default: as /score_choices)."),
+    ] = None,
+    normalize: Annotated[
+        str | None, typer.Option(help="none (default), token, char or pmi.")
+    ] = None,
+    limit_relations: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="These relations only, separated by commas."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The base (default: the pack's).")
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Of the cross-validation.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the folds and the bootstrap.")] = 0,
+    threads: ThreadCount = None,
+) -> None:
+    """Find the relations to unite for a multiple-choice task; goes on where it was broken off."""
+    from training.commands import unions_command
+
+    unions_command(
+        pack=pack,
+        questions=questions,
+        out=out,
+        sizes=sizes,
+        search=search,
+        scoring=scoring,
+        normalize=normalize,
+        relations=limit_relations or (),
+        base=base,
+        folds=folds,
+        seed=seed,
+        threads=threads,
+    )
+
+
+@app.command()
 def adapt(
     source: Annotated[str, typer.Argument(help="An encoder or masked LM: folder or hub id.")],
     *,

@@ -64,6 +64,7 @@ from training.run import (
     write_report,
 )
 from training.study.commands import study_command
+from training.unions.commands import unions_command
 
 __all__ = [
     "MISTAKES",
@@ -76,6 +77,7 @@ __all__ = [
     "study_command",
     "templates_command",
     "train_command",
+    "unions_command",
 ]
 
 # Errors that are the user's to mend.

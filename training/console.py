@@ -155,6 +155,20 @@ def learning_bar(description: str) -> Iterator[tuple[Progress, TaskID]]:
 
 
 @contextmanager
+def steady_bar(description: str) -> Iterator[tuple[Progress, TaskID]]:
+    """A bar with the count of what is done, where each step takes about as long, maybe minutes."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeLeftColumn(),
+        console=console,
+    ) as progress:
+        yield progress, progress.add_task(description, total=None)
+
+
+@contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A bar with the count of what is done and the time it takes."""
     with Progress(
