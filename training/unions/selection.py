@@ -36,11 +36,6 @@ class Table:
         """The outcomes (Q,) of these unions."""
         return cls(tuple(unions), np.array([outcomes[union] for union in unions]))
 
-    def row(self, union: Union) -> NDArray[np.bool_]:
-        """The outcomes (Q,) of a union."""
-        found: NDArray[np.bool_] = self.right[self.unions.index(union)]
-        return found
-
     def ranked(self) -> list[Union]:
         """The unions, the most accurate first; of equals the one of fewer relations."""
         order = np.argsort(-self.right.sum(axis=1), kind="stable")
