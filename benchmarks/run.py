@@ -23,6 +23,7 @@ BENCHMARKS: Mapping[str, tuple[str, ...]] = {
     "lora_adapters": (),
     "fill_file": (),
     "score_choices": (),
+    "union_search": (),
     "http_load": (),
     "overload": (),
     "hot_masks": (),
