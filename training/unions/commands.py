@@ -105,6 +105,8 @@ def unions_command(
         questions=len(asked),
         chance=encoded.chance,
         folds=folds,
+        scorings=tuple(sorted({plan.scoring for plan in encoded.plans})),
+        normalizations=tuple(sorted({plan.normalize for plan in encoded.plans})),
     )
     write_report(report, out)
     for line in summary_of(report):

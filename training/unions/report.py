@@ -30,6 +30,8 @@ class Report:
         questions: how many there are.
         chance: share of right answers that guessing would give.
         folds: of the cross-validation.
+        scorings: by which the questions were scored, each once.
+        normalizations: likewise.
     """
 
     findings: Findings
@@ -39,6 +41,8 @@ class Report:
     questions: int
     chance: float
     folds: int
+    scorings: tuple[str, ...]
+    normalizations: tuple[str, ...]
 
 
 def write_report(report: Report, out: Path) -> None:
@@ -53,12 +57,15 @@ def write_report(report: Report, out: Path) -> None:
 
 
 def request_of(report: Report) -> dict[str, object]:
-    """What belongs into a request of `/score_choices` beside the question."""
+    """What belongs into a request of `/score_choices` beside the question.
+
+    Where questions were scored in several ways, each says its own.
+    """
     fields: dict[str, object] = {"relations": list(report.findings.best.union)}
-    for name in ("scoring", "normalize"):
-        value = getattr(report.settings, name)
-        if value != "default":
-            fields[name] = value
+    if len(report.scorings) == 1:
+        fields["scoring"] = report.scorings[0]
+    if len(report.normalizations) == 1 and report.normalizations[0] != "none":
+        fields["normalize"] = report.normalizations[0]
     return fields
 
 
@@ -72,7 +79,7 @@ def summary_of(report: Report) -> list[str]:
         f"Cross-validated ({report.folds} folds), choosing so is right on "
         f"{_with_interval(chosen.accuracy)}; the unmasked model is on "
         f"{_with_interval(findings.unmasked)}, guessing on {_percent(report.chance)}.",
-        f"The gain over the unmasked model is {_with_interval(chosen.gain)}: "
+        f"The gain over the unmasked model, in points, is {_points(chosen.gain)}: "
         f"{_verdict(chosen.gain)}.",
     ]
     if findings.exhaustive is not None:
@@ -183,11 +190,10 @@ def _found(found: Found) -> dict[str, object]:
 
 
 def _origin(report: Report) -> list[tuple[str, str]]:
-    settings = report.settings
     rows = [
-        ("scoring", settings.scoring),
-        ("normalize", settings.normalize),
-        ("questions", settings.questions),
+        ("scoring", ", ".join(report.scorings)),
+        ("normalize", ", ".join(report.normalizations)),
+        ("questions", report.settings.questions),
     ]
     skipped = ("data", "split")
     return [*rows, *(row for row in report.provenance.rows() if row[0] not in skipped)]
@@ -212,6 +218,10 @@ def _percent(share: float) -> str:
 def _with_interval(interval: Interval) -> str:
     low, high = (f"{100 * value:.1f}" for value in (interval.low, interval.high))
     return f"{_percent(interval.estimate)} [{low}, {high}]"
+
+
+def _points(gain: Interval) -> str:
+    return f"{100 * gain.estimate:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
 
 
 def _named(union: Union) -> str:
