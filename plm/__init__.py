@@ -62,7 +62,7 @@ from plm.readout import top_tokens
 from plm.repeated import DEFAULT_KEPT_BYTES, RepeatedRows
 from plm.rows import EncodedRow
 from plm.states import attention_bias, lower_states, run_layers, upper_rows
-from plm.text import collapse_spaces, forbidden_character
+from plm.text import collapse_spaces, fold_text, forbidden_character
 
 __all__ = [
     "ARCHITECTURES",
@@ -133,6 +133,7 @@ __all__ = [
     "embedded_bases",
     "encode_prompt",
     "encode_texts",
+    "fold_text",
     "forbidden_character",
     "load_base",
     "lower_states",

@@ -1,4 +1,4 @@
-"""What counts as text: neither control characters nor half of a surrogate pair."""
+"""What counts as text, and when two texts are one thing."""
 
 import unicodedata
 
@@ -20,3 +20,11 @@ def forbidden_character(text: str) -> str | None:
 def collapse_spaces(text: str) -> str:
     """The text trimmed, with every run of white space as one space."""
     return " ".join(text.split())
+
+
+def fold_text(text: str) -> str:
+    """A text as it counts for identity: spaces collapsed, case folded, composed (NFC).
+
+    `Paris isA  City` and `paris IsA city` are one fact, in training and in a knowledge base.
+    """
+    return unicodedata.normalize("NFC", collapse_spaces(text).casefold())

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plm import BaseModel, EncodedPrompt, PromptError, Template, encode_prompt
+from plm import BaseModel, EncodedPrompt, PromptError, Template, collapse_spaces, encode_prompt
 from training.data import (
     BadLine,
     DataError,
@@ -20,7 +20,6 @@ from training.data import (
     select_templates,
 )
 from training.data.source import digest_of
-from training.data.triples import fold_whitespace
 from training.learning import object_tokens
 
 
@@ -236,8 +235,8 @@ def _bare(triple: Triple) -> Triple:
 
 
 def _bare_text(text: str) -> str:
-    first, _, rest = fold_whitespace(text).partition(" ")
-    return rest if rest and first.casefold() in _FUNCTION_WORDS else fold_whitespace(text)
+    first, _, rest = collapse_spaces(text).partition(" ")
+    return rest if rest and first.casefold() in _FUNCTION_WORDS else collapse_spaces(text)
 
 
 def _narrowed(triples: Sequence[Triple], relations: Sequence[str]) -> list[Triple]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from masks import MaskError, check_relation_name
-from training.data.triples import fold_text
+from plm import fold_text
 
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")
 

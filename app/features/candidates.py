@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from app.knowledge import KnowledgeBase, Role, fold_text
+from app.knowledge import KnowledgeBase, Role
 from plm import (
     MAX_OBJECT_TOKENS,
     BaseModel,
     Candidates,
     ObjectError,
     answer_token_ids,
+    fold_text,
     object_text,
     tokenise_objects,
 )

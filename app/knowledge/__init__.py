@@ -5,7 +5,6 @@ They say which objects may stand in a relation, and which triples are known alre
 
 from app.knowledge.collection import Knowledge
 from app.knowledge.fact_file import BadLine, FactFile, read_facts
-from app.knowledge.folding import fold_text
 from app.knowledge.knowledge_base import KnowledgeBase, RelationFacts, Role
 
 __all__ = [
@@ -15,6 +14,5 @@ __all__ = [
     "KnowledgeBase",
     "RelationFacts",
     "Role",
-    "fold_text",
     "read_facts",
 ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.errors import StartupError
 from app.knowledge.fact_file import BadLine, Fact, FactFile, read_facts
-from app.knowledge.folding import fold_text
+from plm import fold_text
 
 Role = Literal["subject", "object"]
 

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from plm import fold_text
 from training.advice.vocabulary import OutsideObject
 from training.data import BadLine, Rejected, Split, Triple
-from training.data.triples import fold_text
 from training.facts import stem, stem_text
 from training.naming import UnfitName
 

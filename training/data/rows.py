@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from training.data.triples import Triple, fold_whitespace
+from plm import collapse_spaces
+from training.data.triples import Triple
 
 _SHOWN_CHARACTERS = 160
 
@@ -72,7 +73,7 @@ def _text_of(role: str, value: object) -> str:
         raise RowError(f"the {role} holds a lone surrogate, which is no character")
     if "\0" in value:
         raise RowError(f"the {role} holds a NUL character")
-    folded = fold_whitespace(value)
+    folded = collapse_spaces(value)
     if not folded:
         raise RowError(f"the {role} is empty")
     return folded

@@ -1,21 +1,11 @@
 """The knowledge triple `<subject, relation, object>` and what makes two of them the same fact."""
 
-import unicodedata
 from dataclasses import dataclass
 
+from plm import fold_text
 from training.data.errors import DataError
 
 FactKey = tuple[str, str, str]
-
-
-def fold_whitespace(text: str) -> str:
-    """Return `text` trimmed, with every run of whitespace as one space."""
-    return " ".join(text.split())
-
-
-def fold_text(text: str) -> str:
-    """Return `text` as it counts for identity: whitespace-folded, casefolded, composed (NFC)."""
-    return unicodedata.normalize("NFC", fold_whitespace(text).casefold())
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -16,9 +16,9 @@ from app.knowledge import (
     Knowledge,
     KnowledgeBase,
     RelationFacts,
-    fold_text,
     read_facts,
 )
+from plm import fold_text
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -232,14 +232,6 @@ def test_lookups_are_those_of_a_plain_search(
         assert {fold_text(text) for text in base.entities_of(relation, "object")} == {
             fact[2] for fact in distinct if fact[1] == relation
         }
-
-
-@settings(deadline=None)
-@given(st.text())
-def test_texts_fold_as_in_training(text: str) -> None:
-    from training.data.triples import fold_text as of_training
-
-    assert fold_text(text) == of_training(text)
 
 
 def test_a_hundred_thousand_facts_are_found(write: Write) -> None:
