@@ -19,6 +19,7 @@ BENCHMARKS: Mapping[str, tuple[str, ...]] = {
     "serve_one": (),
     "plain_model": (),
     "mixed_masks": (),
+    "new_union": (),
     "mixed_pipeline": (),
     "lora_adapters": (),
     "fill_file": (),

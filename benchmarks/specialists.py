@@ -20,6 +20,15 @@ class Specialist:
     mask: CombinedMask
     template: Template
 
+    @classmethod
+    def of(cls, parts: Sequence[RelationMask]) -> "Specialist":
+        """The union of masks, asked with the first one's template."""
+        return cls(
+            "+".join(mask.relation for mask in parts),
+            combine_masks(parts, Combine("union")),
+            Template.parse(parts[0].metadata.templates[0]),
+        )
+
     def row(self, base: BaseModel, subject: str) -> EncodedRow:
         """The prompt about a subject."""
         return encode_prompt(base, self.template, subject).row
@@ -34,24 +43,26 @@ def unmasked(probe: Probe) -> Probe:
     return Probe(probe.row, None, probe.wanted)
 
 
+def masks_of(pack: Path | None = None) -> list[RelationMask]:
+    """The masks of a pack (default: the shipped one).
+
+    Raises:
+        ValueError: no pack.
+    """
+    folders = shipped_packs() if pack is None else (pack,)
+    if not folders:
+        raise ValueError("no pack is shipped with this checkout; name one")
+    return list(MaskPack.open(folders[0]).load_all().values())
+
+
 def specialists(count: int, pack: Path | None = None) -> list[Specialist]:
     """The masks of a pack (default: the shipped one), then unions of two, three, ... of them.
 
     Raises:
         ValueError: there are not as many, or no pack.
     """
-    folders = shipped_packs() if pack is None else (pack,)
-    if not folders:
-        raise ValueError("no pack is shipped with this checkout; name one")
-    masks = list(MaskPack.open(folders[0]).load_all().values())
-    made = [
-        Specialist(
-            "+".join(mask.relation for mask in parts),
-            combine_masks(parts, Combine("union")),
-            Template.parse(parts[0].metadata.templates[0]),
-        )
-        for parts in islice(_choices(masks), count)
-    ]
+    masks = masks_of(pack)
+    made = [Specialist.of(parts) for parts in islice(_choices(masks), count)]
     if len(made) < count:
         raise ValueError(f"{len(masks)} masks give {len(made)} unions, not {count}")
     return made
