@@ -6,14 +6,11 @@ Claim: at batch 32 at least 6 times the prompts a second of either, in less memo
 Each way runs in a process of its own, so that its memory is its own; the processes take turns.
 """
 
-import json
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal, get_args
@@ -22,7 +19,7 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.memory import MIB, Memory, memory_of
+from benchmarks.memory import MIB, Memory
 from benchmarks.peer import fill_mask
 from benchmarks.popularity import draw
 from benchmarks.provenance import provenance
@@ -30,6 +27,7 @@ from benchmarks.questions import subjects
 from benchmarks.samples import Spread
 from benchmarks.specialists import TOP_K, Specialist, specialists
 from benchmarks.tables import finish, provenance_line, table
+from benchmarks.workers import answer, messages, worker
 from masks import unpack_bits
 from plm import Engine, Probe, TopTokens, encode_prompt, load_base
 
@@ -94,7 +92,12 @@ def main(
     random = Random(0)
     about = list(subjects())
     with ExitStack() as stack:
-        ways = {way: stack.enter_context(_worker(way, base, masks, threads)) for way in WAYS}
+        ways = {
+            way: stack.enter_context(
+                worker("mixed_pipeline", ["worker", way, base, str(masks)], threads=threads)
+            )
+            for way in WAYS
+        }
         for size in rows or [1, 32]:
             rates: dict[Way, list[float]] = {way: [] for way in WAYS}
             for number in range(warm_up + rounds):
@@ -102,9 +105,10 @@ def main(
                 batch = Batch(random.sample(about, size), who)
                 answers = {}
                 for way in WAYS if number % 2 else reversed(WAYS):
-                    seconds, answers[way] = ways[way](batch)
+                    found = ways[way].ask(asdict(batch))
+                    answers[way] = found["scores"]
                     if number >= warm_up:
-                        rates[way].append(size / seconds)
+                        rates[way].append(size / found["seconds"])
                 _check_same(answers)
             by_rows[size] = [
                 WayResult(
@@ -125,50 +129,6 @@ def main(
     finish(out, "16 relations mixed, beside the fill-mask pipeline", _markdown(result), result)
 
 
-class Worker:
-    """A process that answers batches in one way."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def __call__(self, batch: Batch) -> tuple[float, Answers]:
-        """Seconds, and each prompt's scores."""
-        answer = self._ask({"about": batch.about, "who": batch.who})
-        return answer["seconds"], answer["scores"]
-
-    def memory(self) -> Memory:
-        """What the process takes now."""
-        return memory_of(self._process.pid)
-
-    def _ask(self, message: object) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(message) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("a worker ended; run it by hand to see why")
-        return json.loads(line)
-
-
-@contextmanager
-def _worker(way: Way, base: str, masks: int, threads: int) -> Iterator[Worker]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.mixed_pipeline", "worker", way, base, str(masks)],
-        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        yield Worker(process)
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(60)
-
-
 def _check_same(answers: Mapping[Way, Answers]) -> None:
     """Refuse to compare ways that do not compute the same thing."""
     ours = torch.tensor(answers["relata"])
@@ -184,20 +144,17 @@ def _work(way: str, base: str, masks: int) -> None:
     model = load_base(base, device="cpu")
     threads = torch.get_num_threads()
     if way == "relata":
-        answer = _ours(Engine(model, cache_bytes=_CACHE_BYTES), chosen)
+        way_answers = _ours(Engine(model, cache_bytes=_CACHE_BYTES), chosen)
     elif way == "copies":
-        answer = _copies(base, chosen, threads)
+        way_answers = _copies(base, chosen, threads)
     else:
-        answer = _rewritten(base, chosen, threads)
+        way_answers = _rewritten(base, chosen, threads)
     if way != "relata":
         del model
-    for line in sys.stdin:
-        batch = Batch(**json.loads(line))
+    for message in messages():
         started = time.perf_counter()
-        scores = answer(batch)
-        seconds = time.perf_counter() - started
-        sys.stdout.write(json.dumps({"seconds": seconds, "scores": scores}) + "\n")
-        sys.stdout.flush()
+        scores = way_answers(Batch(**message))
+        answer({"seconds": time.perf_counter() - started, "scores": scores})
 
 
 def _ours(engine: Engine, chosen: Sequence[Specialist]) -> Callable[[Batch], Answers]:
