@@ -21,6 +21,7 @@ BENCHMARKS: Mapping[str, tuple[str, ...]] = {
     "mixed_masks": (),
     "new_union": (),
     "mixed_pipeline": (),
+    "onnx_pool": (),
     "lora_adapters": (),
     "fill_file": (),
     "score_choices": (),
