@@ -1,0 +1,57 @@
+"""What a processor can do at best, and what a pass asks of it."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from benchmarks.turns import seconds_of
+from plm import BaseModel, EncodedRow
+
+# Products and copies by which a rate is found; the quickest counts.
+_TRIES = 5
+
+
+def product(rows: int, depth: int, width: int) -> Callable[[], object]:
+    """One float32 product (rows, depth) x (depth, width) in torch, of numbers that are drawn."""
+    left, right = torch.randn(rows, depth), torch.randn(depth, width)
+    place = torch.zeros(rows, width)
+    return lambda: torch.mm(left, right, out=place)
+
+
+def product_gflop(rows: int, depth: int, width: int) -> float:
+    """GFLOP of that product."""
+    return 2 * rows * depth * width / 1e9
+
+
+def copy(gigabytes: float) -> Callable[[], object]:
+    """A copy of so many gigabytes (10^9 bytes) into memory that is warm."""
+    source = torch.ones(int(gigabytes * 1e9 / 4))
+    place = torch.zeros_like(source)
+    return lambda: place.copy_(source)
+
+
+def product_rate(rows: int, depth: int, width: int) -> float:
+    """GFLOP/s that `product` reaches here with torch's threads, at its quickest."""
+    work = product(rows, depth, width)
+    work()
+    return product_gflop(rows, depth, width) / min(seconds_of(work) for _ in range(_TRIES))
+
+
+def pass_gflop(base: BaseModel, rows: Sequence[EncodedRow]) -> float:
+    """GFLOP of a pass's matrix products: those of the layers, and the head at the asked slots.
+
+    The last layer's query, attention output and feed-forward are at the slots alone. Masks change
+    nothing: a weight that is removed is multiplied as zero.
+    """
+    hidden = base.hidden_size
+    wide = base.layers[0].feed_forward_in.weight.shape[0]
+    tokens = sum(len(row.input_ids) for row in rows)
+    slots = sum(len(row.slots) for row in rows)
+    # Query, attention output and the feed-forward's two; key and value; scores and their use.
+    outer, inner = 2 * hidden * hidden + 2 * hidden * wide, 2 * hidden * hidden
+    pairs = sum(len(row.input_ids) ** 2 for row in rows)
+    asked_pairs = sum(len(row.input_ids) * len(row.slots) for row in rows)
+    below = (base.layer_count - 1) * (tokens * (outer + inner) + 2 * pairs * hidden)
+    last = slots * outer + tokens * inner + 2 * asked_pairs * hidden
+    head = slots * hidden * (hidden + base.vocab_size)
+    return 2 * (below + last + head) / 1e9
