@@ -19,6 +19,7 @@ BENCHMARKS: Mapping[str, tuple[str, ...]] = {
     "serve_one": (),
     "plain_model": (),
     "mixed_masks": (),
+    "thread_scaling": (),
     "new_union": (),
     "mixed_pipeline": (),
     "onnx_pool": (),
