@@ -34,10 +34,10 @@ class PeerAlone:
 
 
 def published_model(base: str, **options: object) -> Any:
-    """The model of an embedded base as its class has it, frozen, in float32 on the CPU."""
+    """The model of an embedded base or a folder as its class has it, frozen, fp32, on the CPU."""
     from transformers import AutoModelForMaskedLM  # noqa: PLC0415 - takes seconds to import
 
-    model = AutoModelForMaskedLM.from_pretrained(BASES / base, dtype=torch.float32, **options)
+    model = AutoModelForMaskedLM.from_pretrained(_place(base), dtype=torch.float32, **options)
     return model.eval().requires_grad_(False)
 
 
@@ -45,7 +45,7 @@ def published_tokenizer(base: str) -> Any:
     """The tokenizer of an embedded base, as transformers has it."""
     from transformers import AutoTokenizer  # noqa: PLC0415 - takes seconds to import
 
-    return AutoTokenizer.from_pretrained(BASES / base)
+    return AutoTokenizer.from_pretrained(_place(base))
 
 
 def fill_mask(base: str, *, threads: int) -> Any:
@@ -53,8 +53,11 @@ def fill_mask(base: str, *, threads: int) -> Any:
     from transformers import pipeline  # noqa: PLC0415 - takes seconds to import
 
     torch.set_num_threads(threads)
-    place = str(BASES / base) if base in embedded_bases() else base
-    return pipeline("fill-mask", model=place, device="cpu", dtype=torch.float32, top_k=TOP_K)
+    return pipeline("fill-mask", model=_place(base), device="cpu", dtype=torch.float32, top_k=TOP_K)
+
+
+def _place(base: str) -> str:
+    return str(BASES / base) if base in embedded_bases() else base
 
 
 def measure_alone(base: str, prompt: str, *, threads: int) -> PeerAlone:

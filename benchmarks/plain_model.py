@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,8 +25,10 @@ from torch import Tensor
 from benchmarks.onnx_peer import OnnxPeer, export
 from benchmarks.peer import TOP_K, fill_mask, published_model
 from benchmarks.provenance import provenance
-from benchmarks.questions import subjects
+from benchmarks.questions import long_prompt, subjects
+from benchmarks.roofline import pass_gflop, product_rate
 from benchmarks.samples import Spread
+from benchmarks.shapes import Shape, source_of
 from benchmarks.tables import finish, provenance_line, table
 from plm import (
     BaseModel,
@@ -35,7 +38,6 @@ from plm import (
     Template,
     TopTokens,
     collate,
-    encode_prompt,
     load_base,
 )
 
@@ -48,12 +50,19 @@ Differences = tuple[list[bool], list[float]]
 
 @dataclass(frozen=True)
 class Case:
-    """One batch: its size, its sentences' length in tokens, and milliseconds of each side."""
+    """One batch: its size, its sentences' length in tokens, and milliseconds of each side.
+
+    Attributes:
+        gflops: GFLOP/s of our pass's matrix products, over all of its time.
+        of_product: that, over what torch reaches for a product of (tokens, H) x (H, 4 H).
+    """
 
     batch: int
     tokens: int
     milliseconds: dict[str, Spread]
     ratios: dict[str, Spread]
+    gflops: Spread
+    of_product: Spread
 
 
 @dataclass(frozen=True)
@@ -80,11 +89,19 @@ class Result:
 
 def main(
     *,
-    batches: Annotated[list[int] | None, typer.Option(help="Sentences of a batch.")] = None,
-    lengths: Annotated[list[int] | None, typer.Option(min=9, help="Tokens of a sentence.")] = None,
+    shape: Annotated[
+        Shape | None, typer.Option(help="Drawn weights of this size, not the embedded base.")
+    ] = None,
+    batches: Annotated[
+        list[int] | None, typer.Option(min=1, max=512, help="Sentences of a batch.")
+    ] = None,
+    lengths: Annotated[
+        list[int] | None, typer.Option(min=9, max=60, help="Tokens of a sentence.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Turns of the sides in each case.")] = 9,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of every side.")] = 2,
     compiled: Annotated[bool, typer.Option(help="Measure torch.compile too.")] = True,
+    piped: Annotated[bool, typer.Option(help="Measure the pipeline too.")] = True,
     out: Annotated[Path, typer.Option(help="JSON file of the result.")] = Path(
         "runs/benchmarks/plain_model.json"
     ),
@@ -92,17 +109,17 @@ def main(
     """Measure batches of each size and length in turns; write JSON and print Markdown."""
     origin = provenance()
     torch.set_num_threads(threads)
-    base = load_base(BASE, device="cpu", dtype=torch.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        sides = _sides(base, Path(folder), threads=threads, compiled=compiled)
+    with source_of(shape, BASE) as source, tempfile.TemporaryDirectory() as folder:
+        base = load_base(source, device="cpu", dtype=torch.float32)
+        sides = _sides(base, source, Path(folder), threads=threads, compiled=compiled, piped=piped)
         apart: dict[str, Differences] = {name: ([], [0.0]) for name in sides if name != "ours"}
         cases = []
         for tokens in lengths or [9, 16, 40]:
             for batch in batches or [1, 8, 32, 128]:
                 prompts = _prompts(base, batch, tokens)
-                cases.append(_case(sides, prompts, rounds, apart))
+                cases.append(_case(base, sides, prompts, rounds, apart))
     origin |= {
-        "base": BASE,
+        "base": base.name,
         "threads": str(threads),
         "rounds": f"{rounds} of each batch, after 3 not counted, the sides in turns",
     }
@@ -116,7 +133,9 @@ def main(
 Ask = Callable[[list[EncodedPrompt]], Answer]
 
 
-def _sides(base: BaseModel, folder: Path, *, threads: int, compiled: bool) -> dict[str, Ask]:
+def _sides(
+    base: BaseModel, source: str, folder: Path, *, threads: int, compiled: bool, piped: bool
+) -> dict[str, Ask]:
     engine = Engine(base)
     wanted = TopTokens(TOP_K)
 
@@ -125,13 +144,13 @@ def _sides(base: BaseModel, folder: Path, *, threads: int, compiled: bool) -> di
         ids = [reading.token_ids for reading in readings if reading.token_ids is not None]
         return np.stack([reading.log_probs for reading in readings]), np.stack(ids).astype(np.int64)
 
-    paths = export(BASE, folder, heads=base.heads, hidden=base.hidden_size)
+    paths = export(source, folder, heads=base.heads, hidden=base.hidden_size)
     sides: dict[str, Ask] = {"ours": ours}
     for name, path in paths.items():
         peer = OnnxPeer(path, threads=threads)
         sides[f"ONNX Runtime, {name}"] = _onnx_side(base, peer)
     if compiled:
-        model: Any = torch.compile(published_model(BASE), dynamic=True)
+        model: Any = torch.compile(published_model(source), dynamic=True)
 
         def with_compile(prompts: list[EncodedPrompt]) -> Answer:
             batch = collate(prompts, base)
@@ -140,16 +159,21 @@ def _sides(base: BaseModel, folder: Path, *, threads: int, compiled: bool) -> di
                 return _top(logits[torch.arange(len(prompts)), batch.mask_positions].numpy())
 
         sides["torch.compile of the published model"] = with_compile
-    pipeline = fill_mask(BASE, threads=threads)
+    if piped:
+        sides["fill-mask pipeline"] = _pipeline_side(source, threads)
+    return sides
 
-    def piped(prompts: list[EncodedPrompt]) -> Answer:
+
+def _pipeline_side(source: str, threads: int) -> Ask:
+    pipeline = fill_mask(source, threads=threads)
+
+    def ask(prompts: list[EncodedPrompt]) -> Answer:
         found = pipeline([prompt.text for prompt in prompts], batch_size=len(prompts))
         rows = [found] if len(prompts) == 1 else found
         scores = np.array([[one["score"] for one in row] for row in rows], np.float32)
         return np.log(scores), np.array([[one["token"] for one in row] for row in rows])
 
-    sides["fill-mask pipeline"] = piped
-    return sides
+    return ask
 
 
 def _onnx_side(base: BaseModel, peer: OnnxPeer) -> Ask:
@@ -169,19 +193,13 @@ def _top(logits: NDArray[np.float32]) -> Answer:
 
 def _prompts(base: BaseModel, batch: int, tokens: int) -> list[EncodedPrompt]:
     """Sentences of exactly that many tokens."""
-    fresh = subjects()
-    prompts: list[EncodedPrompt] = []
-    while len(prompts) < batch:
-        words = ["the", next(fresh)]
-        template = Template.parse("[X] is a [Y] .")
-        while len((prompt := encode_prompt(base, template, " ".join(words))).input_ids) < tokens:
-            words.append("old" if len(words) % 2 else "and")
-        if len(prompt.input_ids) == tokens:
-            prompts.append(prompt)
-    return prompts
+    template = Template.parse("[X] is a [Y] .")
+    made = (long_prompt(base, template, f"the {subject}", tokens) for subject in cycle(subjects()))
+    return list(islice((one for one in made if len(one.input_ids) == tokens), batch))
 
 
 def _case(
+    base: BaseModel,
     sides: dict[str, Ask],
     prompts: list[EncodedPrompt],
     rounds: int,
@@ -195,12 +213,18 @@ def _case(
             columns, others = np.nonzero(our_ids[row][:, None] == ids[row][None, :])
             far.extend(np.abs(ours[row, columns] - theirs[row, others]).tolist())
     seconds: dict[str, list[float]] = {name: [] for name in sides}
+    gflop = pass_gflop(base, [prompt.row for prompt in prompts])
+    tokens = sum(len(prompt.input_ids) for prompt in prompts)
+    bare: list[float] = []
     for number in range(rounds + 3):
         for name, ask in sides.items():
             started = time.perf_counter()
             ask(prompts)
             if number >= 3:
                 seconds[name].append(time.perf_counter() - started)
+        if number >= 3:
+            bare.append(product_rate(tokens, base.hidden_size, 4 * base.hidden_size))
+    gflops = [gflop / one for one in seconds["ours"]]
     return Case(
         len(prompts),
         len(prompts[0].input_ids),
@@ -210,17 +234,26 @@ def _case(
             for name, values in seconds.items()
             if name != "ours"
         },
+        Spread.of(gflops),
+        Spread.of_ratios(gflops, bare),
     )
 
 
 def _markdown(result: Result) -> list[str]:
     peers = list(result.agreement)
-    header = ("batch", "tokens", "ours, ms", *(f"{name}: ms, and times ours" for name in peers))
+    header = (
+        "batch",
+        "tokens",
+        "ours, ms",
+        "ours, GFLOP/s and of a bare product's rate",
+        *(f"{name}: ms, and times ours" for name in peers),
+    )
     rows = [
         (
             case.batch,
             case.tokens,
             f"{case.milliseconds['ours'].median:.1f}",
+            f"{case.gflops.median:.0f}, {case.of_product.text()}",
             *(
                 f"{case.milliseconds[name].median:.1f}, {case.ratios[name].text()}"
                 for name in peers
@@ -234,6 +267,8 @@ def _markdown(result: Result) -> list[str]:
     ]
     return [
         table(header, rows),
+        "GFLOP/s are our pass's matrix products over all of its time, beside one product of its "
+        "tokens with a matrix of (hidden, 4 hidden) in torch.",
         table(("", "same first token", "largest difference of a log-probability"), agreement),
         provenance_line(result.origin),
     ]

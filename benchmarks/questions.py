@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice, product
 
-from plm import Template
+from plm import BaseModel, EncodedPrompt, Template, encode_prompt
 
 _QUALITIES = (
     "old new red blue green white black small large long short heavy light warm cold wet dry "
@@ -37,6 +37,17 @@ def subjects() -> Iterator[str]:
     """`old knife`, `new bird`, ...: every pair once, neighbours sharing no word."""
     for shift, index in product(range(len(QUALITIES)), range(len(THINGS))):
         yield f"{QUALITIES[(index + shift) % len(QUALITIES)]} {THINGS[index]}"
+
+
+def long_prompt(base: BaseModel, template: Template, subject: str, tokens: int) -> EncodedPrompt:
+    """The prompt about a subject; where it has fewer tokens, that many: `old and old knife`."""
+    prompt = encode_prompt(base, template, subject)
+    # Each of these words is one token.
+    fill = cycle(("old", "and"))
+    while len(prompt.input_ids) < tokens:
+        subject = f"{next(fill)} {subject}"
+        prompt = encode_prompt(base, template, subject)
+    return prompt
 
 
 class Questioner:

@@ -6,8 +6,9 @@ from itertools import chain, combinations, islice
 from pathlib import Path
 
 from app.settings import shipped_packs
+from benchmarks.questions import long_prompt
 from masks import Combine, CombinedMask, MaskPack, RelationMask, combine_masks
-from plm import BaseModel, EncodedRow, Probe, Template, TopTokens, encode_prompt
+from plm import BaseModel, EncodedRow, Probe, Template, TopTokens
 
 TOP_K = 10
 
@@ -29,13 +30,13 @@ class Specialist:
             Template.parse(parts[0].metadata.templates[0]),
         )
 
-    def row(self, base: BaseModel, subject: str) -> EncodedRow:
-        """The prompt about a subject."""
-        return encode_prompt(base, self.template, subject).row
+    def row(self, base: BaseModel, subject: str, tokens: int = 0) -> EncodedRow:
+        """The prompt about a subject, of at least so many tokens."""
+        return long_prompt(base, self.template, subject, tokens).row
 
-    def probe(self, base: BaseModel, subject: str) -> Probe:
-        """A question about a subject, under the mask."""
-        return Probe(self.row(base, subject), self.mask, TopTokens(TOP_K, words=True))
+    def probe(self, base: BaseModel, subject: str, tokens: int = 0) -> Probe:
+        """A question about a subject in at least so many tokens, under the mask."""
+        return Probe(self.row(base, subject, tokens), self.mask, TopTokens(TOP_K, words=True))
 
 
 def unmasked(probe: Probe) -> Probe:
@@ -61,7 +62,15 @@ def specialists(count: int, pack: Path | None = None) -> list[Specialist]:
     Raises:
         ValueError: there are not as many, or no pack.
     """
-    masks = masks_of(pack)
+    return specialists_of(masks_of(pack), count)
+
+
+def specialists_of(masks: Sequence[RelationMask], count: int) -> list[Specialist]:
+    """Masks, then unions of two, three, ... of them.
+
+    Raises:
+        ValueError: there are not as many.
+    """
     made = [Specialist.of(parts) for parts in islice(_choices(masks), count)]
     if len(made) < count:
         raise ValueError(f"{len(masks)} masks give {len(made)} unions, not {count}")
