@@ -38,3 +38,12 @@ def test_an_unknown_benchmark(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["--only", "speed", "--page", str(tmp_path / "page.md")])
     assert done.exit_code == 2
     assert "speed is none of serve_one" in done.output.replace("\n", " ")
+
+
+def test_options_without_the_one_benchmark_that_they_are_for(tmp_path: Path) -> None:
+    app = benchmarks.run.typer.Typer()
+    app.command()(benchmarks.run.main)
+    page = str(tmp_path / "page.md")
+    done = CliRunner().invoke(app, ["--options", "--rounds 1", "--page", page])
+    assert done.exit_code == 2
+    assert "--options go with one --only" in done.output
