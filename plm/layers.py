@@ -151,10 +151,20 @@ def transformer_layer(
     parts, tokens = weights.parts, weights.tokens
     asked = tokens if slots is None else weights.slots
 
-    def apply(role: Role, states: Tensor, sizes: Sequence[int]) -> Tensor:
-        return linear(states, [part.linear(role) for part in parts], sizes)
-
     native = _native(hidden, layout, heads)
+    widen = native.gelu_ if native is not None and activation is functional.gelu else None
+    # Natively the biases are added by what reads the products.
+    unbiased: set[Role] = set() if native is None else set(ROLES)
+    if widen is None:
+        unbiased.discard("feed_forward_in")
+
+    def apply(role: Role, states: Tensor, sizes: Sequence[int]) -> Tensor:
+        own = [part.linear(role) for part in parts]
+        return linear(states, own, sizes, biased=role not in unbiased)
+
+    def bias(role: Role) -> Tensor | None:
+        return parts[0].linear(role).bias
+
     wanted = hidden if slots is None else hidden[slots.tokens]
     query, key, value = (
         apply("query", wanted, asked),
@@ -166,16 +176,24 @@ def transformer_layer(
     else:
         assert layout.starts is not None
         starts = layout.starts if slots is None else slots.starts
-        context = native.attention(query, key, value, layout.starts, starts, heads=heads)
+        context = native.attention(
+            query,
+            key,
+            value,
+            layout.starts,
+            starts,
+            heads=heads,
+            query_bias=bias("query"),
+            value_bias=bias("value"),
+        )
     attended = apply("attention_output", context, asked)
-    attended = _norm_of_sum(native, parts[0].attention_norm, attended, wanted)
+    norm = parts[0].attention_norm
+    attended = _norm_of_sum(native, norm, attended, bias("attention_output"), wanted)
     widened = apply("feed_forward_in", attended, asked)
-    if native is not None and activation is functional.gelu:
-        widened = native.gelu_(widened)
-    else:
-        widened = activation(widened)
+    widened = activation(widened) if widen is None else widen(widened, bias("feed_forward_in"))
     output = apply("feed_forward_out", widened, asked)
-    return _norm_of_sum(native, parts[0].feed_forward_norm, output, attended)
+    norm = parts[0].feed_forward_norm
+    return _norm_of_sum(native, norm, output, bias("feed_forward_out"), attended)
 
 
 def _native(hidden: Tensor, layout: Layout, heads: int) -> LayerKernel | None:
@@ -186,11 +204,19 @@ def _native(hidden: Tensor, layout: Layout, heads: int) -> LayerKernel | None:
 
 
 def _norm_of_sum(
-    native: LayerKernel | None, norm: Norm, states: Tensor, residual: Tensor
+    native: LayerKernel | None, norm: Norm, states: Tensor, bias: Tensor | None, residual: Tensor
 ) -> Tensor:
+    """LayerNorm of states and residual; natively the states have yet to get their bias."""
     if native is None:
         return norm(states + residual)
-    return native.norm_of_sum(states, residual.contiguous(), norm.weight, norm.bias, norm.eps)
+    return native.norm_of_sum(
+        states,
+        residual.contiguous(),
+        norm.weight,
+        norm.bias,
+        norm.eps,
+        states_bias=bias,
+    )
 
 
 def _padded_attention(

@@ -82,26 +82,30 @@ class MaskedLinear:
 AnyLinear = Linear | MaskedLinear
 
 
-def linear(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor:
+def linear(
+    states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int], *, biased: bool = True
+) -> Tensor:
     """Apply `parts[i]` to the i-th block of `sizes[i]` rows; (N, in) -> (N, out).
 
     With a single part it applies to all, and `sizes` is not looked at. Differentiable where all
-    parts are `Linear`.
+    parts are `Linear`. Without `biased` it is the product alone: whoever reads it adds the bias.
     """
-    if not torch.is_grad_enabled() and (output := _native(states, parts, sizes)) is not None:
-        return output
+    if not torch.is_grad_enabled() and (out := _native(states, parts, sizes, biased)) is not None:
+        return out
     if len(parts) == 1:
-        return functional.linear(states, parts[0].weight, parts[0].bias)
+        return functional.linear(states, parts[0].weight, parts[0].bias if biased else None)
     if torch.is_grad_enabled():
         blocks = zip(states.split(list(sizes)), parts, strict=True)
-        return torch.cat([functional.linear(block, p.weight, p.bias) for block, p in blocks])
+        return torch.cat(
+            [functional.linear(block, p.weight, p.bias if biased else None) for block, p in blocks]
+        )
     if not parts:
         raise ValueError("there is nothing to apply")
     output = states.new_empty(len(states), len(_base(parts[0]).weight))
     start = 0
     for run, run_sizes in _runs(parts, sizes):
         end = start + sum(run_sizes)
-        _apply_run(states[start:end], run, run_sizes, output[start:end])
+        _apply_run(states[start:end], run, run_sizes, output[start:end], biased)
         start = end
     return output
 
@@ -125,27 +129,29 @@ def _runs(
 
 
 def _apply_run(
-    states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int], output: Tensor
+    states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int], output: Tensor, biased: bool
 ) -> None:
     """Write the product of one of `_runs`, (N, in) -> (N, out), into `output`."""
     masked = any(isinstance(part, MaskedLinear) for part in parts)
-    if masked and (product := _native(states, parts, sizes)) is not None:
+    if masked and (product := _native(states, parts, sizes, biased)) is not None:
         output.copy_(product)
         return
     # Each product is written where it belongs: joining them would copy all states once more.
     blocks = zip(states.split(list(sizes)), output.split(list(sizes)), parts, strict=True)
     for block, place, part in blocks:
         weight = part.weight.t()
-        if part.bias is None:
+        if part.bias is None or not biased:
             torch.mm(block, weight, out=place)
         else:
             torch.addmm(part.bias, block, weight, out=place)
 
 
-def _native(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor | None:
+def _native(
+    states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int], biased: bool
+) -> Tensor | None:
     """The same by the native kernel; None where it is not the one to do it."""
     if states.is_cuda:
-        return _on_cuda(states, parts, sizes)
+        return _on_cuda(states, parts, sizes, biased)
     rows = states.shape[0]  # `len` of a tensor takes microseconds
     if not parts or rows > _MANY_ROWS * len(parts) or (run := kernel()) is None:
         return None
@@ -155,7 +161,7 @@ def _native(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) ->
         return None
     bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [rows] if len(parts) == 1 else sizes
-    return run(states, base.weight, base.bias, bits, sizes, half=base.half)
+    return run(states, base.weight, base.bias if biased else None, bits, sizes, half=base.half)
 
 
 def _common_base(
@@ -170,7 +176,9 @@ def _common_base(
     return base
 
 
-def _on_cuda(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -> Tensor | None:
+def _on_cuda(
+    states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int], biased: bool
+) -> Tensor | None:
     """The same by the Triton kernel, for masks alone: torch's own products are hard to beat."""
     masked = any(isinstance(part, MaskedLinear) for part in parts)
     if not masked or states.shape[0] > _MANY_ROWS * len(parts) or (run := cuda_kernel()) is None:
@@ -179,7 +187,7 @@ def _on_cuda(states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int]) -
         return None
     bits = [part.device_bits if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [states.shape[0]] if len(parts) == 1 else sizes
-    return run(states, base.weight, base.bias, bits, sizes)
+    return run(states, base.weight, base.bias if biased else None, bits, sizes)
 
 
 def half_of(weight: Tensor) -> Tensor | None:

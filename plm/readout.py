@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from plm.base import BaseModel
+from plm.native import readout_kernel
 from plm.probe import Probe, Reading, TokenScores, TopTokens
 
 # Logits of a chunk stay in a processor's cache between the steps over them, and those of a long
@@ -38,12 +39,21 @@ def read_slots(
     return readings
 
 
+def log_norms(logits: Tensor) -> Tensor:
+    """What makes log-probabilities of logits (N, V), to be subtracted from each row -> (N,)."""
+    if (native := readout_kernel()) is not None and native.takes(logits):
+        return native.log_sum_exp(logits)
+    return logits.logsumexp(dim=1)
+
+
 def top_tokens(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` largest of each row of (B, V) and their indices, both (B, count).
 
     Ties are ordered by index, and a tie across the cut keeps the lower indices, which
     `torch.topk` alone does not promise. (Which of many -inf come last is left open.)
     """
+    if (native := readout_kernel()) is not None and native.takes(scores, count):
+        return native.largest(scores, count)
     values, ids = scores.topk(min(count + 1, scores.shape[1]))
     last, next_one = values[:, count - 1], values[:, -1]
     if values.shape[1] > count and bool(((last == next_one) & last.isfinite()).any()):
@@ -87,7 +97,7 @@ def _read_chunk(
         if len(needed) < len(rows):
             rows = rows[torch.tensor(needed, device=rows.device)]
         logits = base.head.logits(rows).float()
-        norms = logits.logsumexp(dim=1)
+        norms = log_norms(logits)
         readings |= _from_logits(base, words, logits, norms, [(i, spans[i].probe) for i in whole])
     return [readings[index] for index in range(len(spans))]
 

@@ -15,6 +15,7 @@ from masks import MaskMismatchError, PackedMask
 from plm.base import BaseModel
 from plm.masked import MaskedLayers, masked_layers, materialise
 from plm.packing import PackedRows, pack_rows
+from plm.readout import log_norms
 from plm.rows import EncodedRow
 from plm.states import run_layers
 
@@ -166,7 +167,7 @@ def _read(base: BaseModel, states: Tensor, one: _Pass) -> NDArray[np.float32]:
     for start in range(0, len(rows), step):
         begin, end = np.searchsorted(one.slots, (start, start + step))
         logits = base.head.logits(rows[start : start + step]).float()
-        norms = logits.logsumexp(dim=1)
+        norms = log_norms(logits)
         slots = torch.from_numpy(one.slots[begin:end] - start).to(logits.device)
         tokens = torch.from_numpy(one.tokens[begin:end]).to(logits.device)
         parts.append(logits[slots, tokens] - norms[slots])

@@ -16,6 +16,7 @@
 
 #include "layer.h"
 #include "masked_linear.h"
+#include "readout.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop

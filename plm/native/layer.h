@@ -1,6 +1,7 @@
 // What a transformer layer does between its matrices, on rows that lie end to end: attention without
 // padding, LayerNorm of a sum, GELU. A small batch spends more time on starting these in PyTorch
-// than on the matrices.
+// than on the matrices; and in a large one the biases of the matrices, which PyTorch writes to memory
+// before each product, are added here to what is being read anyway. Any bias may be null.
 //
 // Compiled with OpenMP but not linked with it, see masked_linear.h.
 
@@ -8,39 +9,13 @@
 
 #include <cstdint>
 
-#include "vectors.h"
+#include "functions.h"
 
 namespace {
 
 constexpr int kMostDepth = 128;   // of a head
 constexpr int kMostKeys = 512;    // of a sentence
 constexpr long kAlone = 1 << 14;  // values up to which waking other threads takes longer
-
-// By Horner's rule, the highest power's coefficient first.
-template <int Count>
-RELATA_INLINE Vector polynomial(Vector x, const float (&coefficients)[Count]) {
-  Vector sum = all(coefficients[0]);
-#pragma GCC unroll 8
-  for (int i = 1; i < Count; ++i) sum = sum * x + coefficients[i];
-  return sum;
-}
-
-// e^x for x <= 0, to about one unit in the last place: 2^n times the Taylor series of e^r,
-// |r| <= ln(2) / 2. What would be denormal is 0.
-RELATA_INLINE Vector exp_of(Vector x) {
-  // 1.5 * 2^23: a number of this size has no fraction, and its last bits are n.
-  constexpr float kWhole = 12582912.0f;
-  x = larger(x, all(-87.0f));
-  const Vector shifted = x * 1.44269504f + kWhole;
-  const Vector n = shifted - kWhole;
-  // ln(2) in two parts, the first of which has bits to spare for the product with n.
-  Vector r = x - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  const Vector sum = polynomial(
-      r, {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 1.0f / 2, 1.0f, 1.0f});
-  const Integers power = reinterpret_cast<Integers>(shifted) << 23;
-  return reinterpret_cast<Vector>(reinterpret_cast<Integers>(sum) + power);
-}
 
 // x * Phi(x). erfc(z) = P(t) e^(-z^2), t = 1 / (1 + p z), to 1.5e-7 (Abramowitz and Stegun 7.1.26).
 RELATA_INLINE Vector gelu_of(Vector x) {
@@ -53,15 +28,24 @@ RELATA_INLINE Vector gelu_of(Vector x) {
   return larger(x, Vector{}) - size * 0.5f * erfc;
 }
 
-// One head of one query over the keys of its sentence; rows are `stride` apart.
-void attend(const float* query, const float* key, const float* value, float* output, long keys,
-            long depth, long stride, float scale) {
+RELATA_INLINE Vector bias_at(const float* bias, long place) {
+  return bias ? load(bias + place) : Vector{};
+}
+
+// One head of one query over the keys of its sentence; rows are `stride` apart. A bias of the keys
+// would raise all scores of a query alike, which softmax does not see.
+void attend(const float* query, const float* key, const float* value, const float* query_bias,
+            const float* value_bias, float* output, long keys, long depth, long stride,
+            float scale) {
+  float asked[kMostDepth];
+  for (long d = 0; d < depth; d += kLanes)
+    store(asked + d, load(query + d) + bias_at(query_bias, d));
   float scores[kMostKeys + kLanes];
   float most = -__builtin_inff();
   for (long j = 0; j < keys; ++j) {
     Vector sum{};
     for (long d = 0; d < depth; d += kLanes)
-      sum = load(query + d) * load(key + j * stride + d) + sum;
+      sum = load(asked + d) * load(key + j * stride + d) + sum;
     scores[j] = sum_of(sum) * scale;
     most = scores[j] > most ? scores[j] : most;
   }
@@ -77,15 +61,15 @@ void attend(const float* query, const float* key, const float* value, float* out
   for (long d = 0; d < depth; d += kLanes) {
     Vector sum{};
     for (long j = 0; j < keys; ++j) sum = scores[j] * load(value + j * stride + d) + sum;
-    store(output + d, sum * each);
+    store(output + d, sum * each + bias_at(value_bias, d));
   }
 }
 
-void norm_of_sum(const float* x, const float* y, const float* weight, const float* bias,
-                 float* output, long width, float eps) {
+void norm_of_sum(const float* x, const float* x_bias, const float* y, const float* weight,
+                 const float* bias, float* output, long width, float eps) {
   Vector sum{};
   for (long k = 0; k < width; k += kLanes) {
-    const Vector both = load(x + k) + load(y + k);
+    const Vector both = load(x + k) + bias_at(x_bias, k) + load(y + k);
     store(output + k, both);
     sum += both;
   }
@@ -106,8 +90,10 @@ void norm_of_sum(const float* x, const float* y, const float* weight, const floa
 
 // Attention of sentences that lie end to end: keys and values (rows, hidden), those of sentence i
 // from starts[i] to starts[i + 1]; queries and output likewise by query_starts. hidden is heads
-// times depth, a multiple of the lanes. 0, or -1 for sizes that it does not take.
+// times depth, a multiple of the lanes, and the length of the biases. 0, or -1 for sizes that it does
+// not take.
 extern "C" int RELATA_NAME(attention)(const float* query, const float* key, const float* value,
+                                      const float* query_bias, const float* value_bias,
                                       float* output, int64_t sentences, const int64_t* starts,
                                       const int64_t* query_starts, int64_t heads, int64_t depth) {
   if (depth % kLanes || depth <= 0 || depth > kMostDepth) return -1;
@@ -122,23 +108,30 @@ extern "C" int RELATA_NAME(attention)(const float* query, const float* key, cons
       for (int64_t q = query_starts[i]; q < query_starts[i + 1]; ++q) {
         const int64_t first = starts[i] * stride + head * depth;
         const int64_t place = q * stride + head * depth;
-        attend(query + place, key + first, value + first, output + place, starts[i + 1] - starts[i],
-               depth, stride, scale);
+        attend(query + place, key + first, value + first,
+               query_bias ? query_bias + head * depth : nullptr,
+               value_bias ? value_bias + head * depth : nullptr, output + place,
+               starts[i + 1] - starts[i], depth, stride, scale);
       }
   return 0;
 }
 
-// output = LayerNorm(x + y), all (rows, width), width a multiple of the lanes.
-extern "C" void RELATA_NAME(norm_of_sum)(const float* x, const float* y, const float* weight,
-                                         const float* bias, float* output, int64_t rows,
-                                         int64_t width, float eps) {
+// output = LayerNorm(x + x_bias + y), all (rows, width), width a multiple of the lanes.
+extern "C" void RELATA_NAME(norm_of_sum)(const float* x, const float* x_bias, const float* y,
+                                         const float* weight, const float* bias, float* output,
+                                         int64_t rows, int64_t width, float eps) {
 #pragma omp parallel for schedule(static) if (rows * width > kAlone)
   for (int64_t row = 0; row < rows; ++row)
-    norm_of_sum(x + row * width, y + row * width, weight, bias, output + row * width, width, eps);
+    norm_of_sum(x + row * width, x_bias, y + row * width, weight, bias, output + row * width, width,
+                eps);
 }
 
-// x = GELU(x), the exact one; count is a multiple of the lanes.
-extern "C" void RELATA_NAME(gelu)(float* x, int64_t count) {
-#pragma omp parallel for schedule(static) if (count > kAlone)
-  for (int64_t k = 0; k < count; k += kLanes) store(x + k, gelu_of(load(x + k)));
+// x = GELU(x + bias), the exact one; x is (rows, width), width a multiple of the lanes.
+extern "C" void RELATA_NAME(gelu)(float* x, const float* bias, int64_t rows, int64_t width) {
+#pragma omp parallel for schedule(static) if (rows * width > kAlone)
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t k = 0; k < width; k += kLanes) {
+      float* place = x + row * width + k;
+      store(place, gelu_of(load(place) + bias_at(bias, k)));
+    }
 }

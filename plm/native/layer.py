@@ -21,13 +21,13 @@ class LayerKernel:
         self._lanes = variant.lanes
         pointer, count = ctypes.c_void_p, ctypes.c_int64
         self._attention = variant.function("attention")
-        self._attention.argtypes = [*[pointer] * 4, count, pointer, pointer, count, count]
+        self._attention.argtypes = [*[pointer] * 6, count, pointer, pointer, count, count]
         self._attention.restype = ctypes.c_int
         self._norm_of_sum = variant.function("norm_of_sum")
-        self._norm_of_sum.argtypes = [*[pointer] * 5, count, count, ctypes.c_float]
+        self._norm_of_sum.argtypes = [*[pointer] * 6, count, count, ctypes.c_float]
         self._norm_of_sum.restype = None
         self._gelu = variant.function("gelu")
-        self._gelu.argtypes = [pointer, count]
+        self._gelu.argtypes = [pointer, pointer, count, count]
         self._gelu.restype = None
 
     def takes(self, states: Tensor, heads: int, longest: int) -> bool:
@@ -51,10 +51,13 @@ class LayerKernel:
         query_starts: NDArray[np.int64],
         *,
         heads: int,
+        query_bias: Tensor | None = None,
+        value_bias: Tensor | None = None,
     ) -> Tensor:
         """Multi-head attention of (S, H) queries over (N, H) keys and values -> (S, H).
 
-        Sentence i has the keys from `starts[i]` to `starts[i + 1]`, and the queries likewise.
+        Sentence i has the keys from `starts[i]` to `starts[i + 1]`, and the queries likewise. The
+        biases (H,) are added to queries and values; one of the keys would change nothing.
 
         Raises:
             ValueError: sizes that it does not take.
@@ -66,6 +69,8 @@ class LayerKernel:
             query.data_ptr(),
             key.data_ptr(),
             value.data_ptr(),
+            _address(query_bias),
+            _address(value_bias),
             output.data_ptr(),
             len(starts) - 1,
             starts.ctypes.data,
@@ -80,9 +85,16 @@ class LayerKernel:
         return output
 
     def norm_of_sum(
-        self, states: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float
+        self,
+        states: Tensor,
+        residual: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        *,
+        states_bias: Tensor | None = None,
     ) -> Tensor:
-        """LayerNorm(states + residual), (N, H) each, contiguous.
+        """LayerNorm(states + states_bias + residual), (N, H) and (H,), contiguous.
 
         Raises:
             ValueError: H is no multiple of its vectors.
@@ -91,6 +103,7 @@ class LayerKernel:
         output = torch.empty_like(states)
         self._norm_of_sum(
             states.data_ptr(),
+            _address(states_bias),
             residual.data_ptr(),
             weight.data_ptr(),
             bias.data_ptr(),
@@ -100,16 +113,23 @@ class LayerKernel:
         )
         return output
 
-    def gelu_(self, states: Tensor) -> Tensor:
-        """GELU (the exact one) of contiguous states, in their place, to 1.5e-7 of their size.
+    def gelu_(self, states: Tensor, bias: Tensor | None = None) -> Tensor:
+        """GELU (the exact one) of contiguous states (N, F), the bias (F,) added, in their place.
+
+        It is exact to 1.5e-7 of their size.
 
         Raises:
-            ValueError: their number is no multiple of its vectors.
+            ValueError: F is no multiple of its vectors.
         """
-        self._check(states.numel())
-        self._gelu(states.data_ptr(), states.numel())
+        rows, width = states.shape
+        self._check(width)
+        self._gelu(states.data_ptr(), _address(bias), rows, width)
         return states
 
     def _check(self, count: int) -> None:
         if count % self._lanes:
             raise ValueError(f"{count} values are no whole vectors of {self._lanes}")
+
+
+def _address(bias: Tensor | None) -> int | None:
+    return None if bias is None else bias.data_ptr()

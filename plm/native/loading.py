@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from plm.native.layer import LayerKernel
 from plm.native.masked_linear import MaskedLinearKernel
+from plm.native.readout import ReadoutKernel
 from plm.native.variant import Variant, variants
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,13 @@ def layer_kernel() -> LayerKernel | None:
 
 
 @cache
+def readout_kernel() -> ReadoutKernel | None:
+    """What is read off logits, or None likewise."""
+    variant = chosen(_FOLDER)
+    return None if variant is None else ReadoutKernel(variant)
+
+
+@cache
 def chosen(folder: Path) -> Variant | None:
     """The fastest variant that this processor can run, and that works; None where there is none.
 
@@ -45,7 +54,7 @@ def chosen(folder: Path) -> Variant | None:
 
 
 def works(variant: Variant) -> bool:
-    """Whether a masked product and a layer's other parts come out right."""
+    """Whether a masked product, a layer's other parts and a readout come out right."""
     generator = torch.Generator().manual_seed(0)
     states, weight = (torch.randn(size, 96, generator=generator) for size in (21, 40))
     kept = torch.randint(0, 2, (40, 96), dtype=torch.uint8, generator=generator)
@@ -57,17 +66,24 @@ def works(variant: Variant) -> bool:
     masked = states[:17] @ (weight * kept).t()
     expected = torch.cat([masked, states[17:] @ weight.t()]) + weight[:, 0]
     ends = np.array([0, 21])
-    layer = LayerKernel(variant)
-    attention = layer.attention(states, states, states, ends, ends, heads=3)
-    heads = states.view(1, 21, 3, 32).transpose(1, 2)
-    attended = torch.nn.functional.scaled_dot_product_attention(heads, heads, heads)
-    ones, zeros = torch.ones(96), torch.zeros(96)
-    normed = layer.norm_of_sum(states, states, ones, zeros, 1e-12)
+    layer, readout = LayerKernel(variant), ReadoutKernel(variant)
+    bias, ones, zeros = states[0].clone(), torch.ones(96), torch.zeros(96)
+    biased = states + bias
+    attention = layer.attention(
+        states, states, states, ends, ends, heads=3, query_bias=bias, value_bias=bias
+    )
+    query, key = (part.view(1, 21, 3, 32).transpose(1, 2) for part in (biased, states))
+    attended = functional.scaled_dot_product_attention(query, key, query)
+    normed = layer.norm_of_sum(states, states, ones, zeros, 1e-12, states_bias=bias)
+    values, ids = readout.largest(states, 5)
     pairs = (
         (found, expected),
         (attention, attended.transpose(1, 2).reshape(21, 96)),
-        (normed, torch.nn.functional.layer_norm(2 * states, (96,), ones, zeros, 1e-12)),
-        (layer.gelu_(states.clone()), torch.nn.functional.gelu(states)),
+        (normed, functional.layer_norm(biased + states, (96,), ones, zeros, 1e-12)),
+        (layer.gelu_(states.clone(), bias), functional.gelu(biased)),
+        (readout.log_sum_exp(states), states.logsumexp(1)),
+        (values, states.topk(5).values),
+        (values, states.gather(1, ids)),
     )
     return all(torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4) for ours, theirs in pairs)
 

@@ -10,3 +10,4 @@
 
 #include "layer.h"
 #include "masked_linear.h"
+#include "readout.h"

@@ -37,6 +37,19 @@ RELATA_INLINE Vector all(float x) { return x - Vector{}; }
 
 RELATA_INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 
+// Whether a comparison holds in any lane.
+RELATA_INLINE bool any(Integers lanes) {
+#if defined(RELATA_AVX512)
+  return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(lanes), reinterpret_cast<__m512i>(lanes));
+#elif defined(RELATA_AVX2)
+  return !_mm256_testz_si256(reinterpret_cast<__m256i>(lanes), reinterpret_cast<__m256i>(lanes));
+#else
+  int32_t found = 0;
+  for (int i = 0; i < kLanes; ++i) found |= lanes[i];
+  return found;
+#endif
+}
+
 // Powers of two, 1 in the first lane.
 RELATA_INLINE Integers lane_bits() {
   Integers bits;

@@ -19,7 +19,7 @@ from transformers import AutoModelForMaskedLM
 import plm
 from masks import CombinedMask, RelationMask, combine_masks, pack_bits
 from plm.linear import _native, linear
-from plm.native import LayerKernel, MaskedLinearKernel, kernel
+from plm.native import LayerKernel, MaskedLinearKernel, ReadoutKernel, kernel
 from plm.native.loading import chosen, works
 from plm.native.variant import Variant, variants
 
@@ -42,7 +42,7 @@ def sixteen(tmp_path_factory: pytest.TempPathFactory) -> Variant:
         "#define RELATA_NAME(name) relata_sixteen_##name\n"
         "#define RELATA_LANES 16\n"
         "#define RELATA_ROWS 6\n"
-        '#include "layer.h"\n#include "masked_linear.h"\n'
+        '#include "layer.h"\n#include "masked_linear.h"\n#include "readout.h"\n'
     )
     flags = ["-std=c++17", "-O2", "-Wno-psabi", "-fopenmp", "-fPIC", "-shared", f"-I{FOLDER}"]
     subprocess.run([compiler, *flags, "-o", target, source], check=True)
@@ -283,8 +283,8 @@ def test_an_unmasked_product_is_left_to_torch_by_narrow_vectors(
     run = MaskedLinearKernel(variant)
     monkeypatch.setattr("plm.linear.kernel", lambda: run)
     with torch.inference_mode():
-        assert (_native(states, [base], [5]) is None) == (variant.lanes < 8)
-        assert _native(states, parts, [3, 2]) is not None
+        assert (_native(states, [base], [5], True) is None) == (variant.lanes < 8)
+        assert _native(states, parts, [3, 2], True) is not None
 
 
 @pytest.fixture
@@ -338,9 +338,69 @@ def test_gelu_is_the_exact_one(layer: LayerKernel) -> None:
     values = torch.cat([torch.linspace(-12, 12, 48_008), torch.tensor([0.0, -0.0, 1e-30, 3e4])])
     values = torch.cat([values, torch.tensor([-3e4, 90.0, -90.0, -1e-8])])
     expected = torch.nn.functional.gelu(values.double())
-    found = layer.gelu_(values.clone()).double()
+    found = layer.gelu_(values[None].clone())[0].double()
     error = (found - expected).abs() / values.double().abs().clamp(min=1)
     assert float(error.max()) < 3e-7
+
+
+def test_biases_are_added(variant: Variant, layer: LayerKernel) -> None:
+    generator = torch.Generator().manual_seed(1)
+    width = 3 * 2 * variant.step
+    query, key, value, residual = torch.randn(4, 7, width, generator=generator)
+    biases = torch.randn(4, width, generator=generator)
+    starts = np.array([0, 3, 7])
+    found = layer.attention(
+        query, key, value, starts, starts, heads=3, query_bias=biases[0], value_bias=biases[1]
+    )
+    # A bias of the keys changes nothing, so that here they may have one.
+    parts = query + biases[0], key + biases[2], value + biases[1]
+    expected = layer.attention(*parts, starts, starts, heads=3)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    weight = torch.ones(width)
+    found = layer.norm_of_sum(query, residual, weight, biases[3], 1e-12, states_bias=biases[0])
+    expected = layer.norm_of_sum(query + biases[0], residual, weight, biases[3], 1e-12)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+    found = layer.gelu_(query.clone(), biases[0])
+    torch.testing.assert_close(found, layer.gelu_(query + biases[0]), atol=1e-6, rtol=1e-6)
+
+
+@pytest.fixture
+def readout(variant: Variant) -> ReadoutKernel:
+    return ReadoutKernel(variant)
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 1000, 30_522])
+def test_log_sum_exp_is_that_of_torch(readout: ReadoutKernel, width: int) -> None:
+    rows = torch.randn(5, width, generator=torch.Generator().manual_seed(width)) * 6
+    rows[1] += 300
+    rows[2, 1:] = float("-inf")
+    rows[3, 0] = 90
+    expected = rows.double().logsumexp(1).float()
+    torch.testing.assert_close(readout.log_sum_exp(rows), expected, atol=2e-6, rtol=2e-7)
+
+
+@pytest.mark.parametrize(("width", "count"), [(1, 1), (5, 5), (40, 7), (30_522, 1), (30_522, 100)])
+def test_the_largest_are_those_of_a_stable_sort(
+    readout: ReadoutKernel, width: int, count: int
+) -> None:
+    generator = torch.Generator().manual_seed(width)
+    # Few different values, many of them tied, some of them nothing; and all different.
+    tied = torch.randint(0, 30, (6, width), generator=generator).float()
+    tied[:, ::3] = float("-inf")
+    tied[5] = float("-inf")
+    for rows in (tied, torch.randn(4, width, generator=generator), tied.sort(1).values):
+        expected, order = rows.sort(dim=1, descending=True, stable=True)
+        values, ids = readout.largest(rows.contiguous(), count)
+        assert torch.equal(values, expected[:, :count])
+        assert torch.equal(ids, order[:, :count])
+
+
+def test_what_the_readout_kernel_takes(readout: ReadoutKernel) -> None:
+    assert readout.takes(torch.zeros(2, 9), 9)
+    assert not readout.takes(torch.zeros(2, 9), 10)
+    assert not readout.takes(torch.zeros(2, 900), 129)
+    assert not readout.takes(torch.zeros(2, 9).double())
+    assert not readout.takes(torch.zeros(9, 2).t())
 
 
 def test_sizes_that_the_layer_kernel_does_not_take(variant: Variant, layer: LayerKernel) -> None:
@@ -352,7 +412,7 @@ def test_sizes_that_the_layer_kernel_does_not_take(variant: Variant, layer: Laye
     assert not layer.takes(torch.zeros(5, 1024), 4, 9)
     assert not layer.takes(torch.zeros(5, 4 * lanes, dtype=torch.bfloat16), 4, 9)
     with pytest.raises(ValueError, match=f"no whole vectors of {lanes}"):
-        layer.gelu_(torch.zeros(lanes + 1))
+        layer.gelu_(torch.zeros(1, lanes + 1))
     with pytest.raises(ValueError, match=f"no whole vectors of {lanes}"):
         layer.norm_of_sum(*[torch.zeros(1, lanes + 1)] * 4, 1e-12)
     states, starts = torch.zeros(5, 4 * lanes), np.array([0, 5])

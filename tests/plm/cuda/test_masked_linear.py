@@ -156,9 +156,9 @@ def test_a_mixed_batch_goes_through_it_in_one_launch_for_each_linear(
     launches = []
 
     def on_cuda(
-        states: torch.Tensor, parts: Sequence[plm.AnyLinear], sizes: Sequence[int]
+        states: torch.Tensor, parts: Sequence[plm.AnyLinear], sizes: Sequence[int], biased: bool
     ) -> torch.Tensor | None:
-        product = linear_module._on_cuda(states, parts, sizes)
+        product = linear_module._on_cuda(states, parts, sizes, biased)
         launches.append(product is not None)
         return product
 
