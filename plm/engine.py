@@ -201,7 +201,8 @@ def _applies_bits(base: BaseModel) -> bool:
     """Whether there is a kernel that applies the bits of masks to this base's weights."""
     if base.device.type == "cuda":
         return cuda_kernel() is not None
-    return base.device.type == "cpu" and base.dtype == torch.float32 and kernel() is not None
+    weight = base.layers[-1].query.weight
+    return (run := kernel()) is not None and run.takes(weight, weight)
 
 
 def _by_mask(masks: Sequence[PackedMask | None]) -> list[int]:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from plm.cuda import CudaMaskedLinear, cuda_kernel
 from plm.native import MaskedLinearKernel, kernel
+from plm.precision import has_amx
 from plm.unpacking import masked_weight, on_device
 
 # Rows of a mask set, in the mean, from which a product of two dense matrices is no slower than the
@@ -152,16 +153,25 @@ def _native(
     """The same by the native kernel; None where it is not the one to do it."""
     if states.is_cuda:
         return _on_cuda(states, parts, sizes, biased)
-    rows = states.shape[0]  # `len` of a tensor takes microseconds
-    if not parts or rows > _MANY_ROWS * len(parts) or (run := kernel()) is None:
+    if not parts or (run := kernel()) is None or _left_to_torch(states, parts, run):
         return None
     if (base := _common_base(states, parts, run)) is None:
         return None
-    if not run.wide and not any(isinstance(part, MaskedLinear) for part in parts):
-        return None
     bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
-    sizes = [rows] if len(parts) == 1 else sizes
+    sizes = [states.shape[0]] if len(parts) == 1 else sizes
     return run(states, base.weight, base.bias if biased else None, bits, sizes, half=base.half)
+
+
+def _left_to_torch(states: Tensor, parts: Sequence[AnyLinear], run: MaskedLinearKernel) -> bool:
+    """Whether PyTorch's products of dense matrices are no slower on a CPU."""
+    half = states.dtype == torch.bfloat16
+    if half and not has_amx():
+        # Without instructions for it, PyTorch computes bfloat16 several times slower than float32.
+        return False
+    if states.shape[0] > _MANY_ROWS * len(parts):
+        return True
+    unmasked = not any(isinstance(part, MaskedLinear) for part in parts)
+    return unmasked and (half or not run.wide)
 
 
 def _common_base(
@@ -195,7 +205,10 @@ def half_of(weight: Tensor) -> Tensor | None:
 
     Published weights often come in float16; they are held in float32 for what computes in it.
     """
-    if (run := kernel()) is None or not (run.reads_half and run.takes(weight, weight)):
+    run = kernel()
+    if run is None or weight.dtype != torch.float32:
+        return None
+    if not (run.reads_half and run.takes(weight, weight)):
         return None
     half = weight.half()
     return half if torch.equal(half.float(), weight) else None

@@ -1,5 +1,7 @@
 """Which type of weights a device is fast at."""
 
+from functools import cache
+
 import torch
 
 
@@ -16,6 +18,7 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+@cache
 def has_amx() -> bool:
     """Whether this CPU, and the torch at hand, have AMX tiles."""
     # Torch has no public question for it yet; a torch without this one does not use AMX.

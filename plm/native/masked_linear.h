@@ -21,15 +21,15 @@ constexpr int kColumnTile = 4;        // rows of W that they meet, with a sum ea
 constexpr int kPanel = 16;            // rows of W in a panel, a multiple of kColumnTile
 constexpr int kDepth = 1536;          // columns of W in a panel, which then is at most 96 KB
 
-// W in single precision, or the same values in half precision, which take half the time to read.
-struct Weights {
-  const float* single;
-  const uint16_t* half;
+// How W lies in memory: two bytes a weight take half the time to read.
+enum Format : int64_t { kSingle, kHalf, kBfloat16 };
 
-  RELATA_INLINE Vector at(long place) const {
-    return kReadsHalf && half ? load_half(half + place) : load(single + place);
-  }
-};
+template <Format format>
+RELATA_INLINE Vector weights_at(const void* w, long place) {
+  if constexpr (format == kSingle) return load(static_cast<const float*>(w) + place);
+  const auto* halves = static_cast<const uint16_t*>(w) + place;
+  return format == kHalf ? load_half(halves) : load_bfloat16(halves);
+}
 
 // Lengths of the rows in memory, in floats.
 struct Strides {
@@ -45,15 +45,15 @@ RELATA_INLINE uint32_t word_at(const uint8_t* bits) {
 }
 
 // W * M, or W where bits is null, from place `first` on; rows of W and of M are `stride` weights long.
-template <bool Half>
-void select(Weights w, const uint8_t* bits, float* panel, long first, long rows, long columns,
+template <Format format>
+void select(const void* w, const uint8_t* bits, float* panel, long first, long rows, long columns,
             long stride) {
-  if (!Half) w.half = nullptr;
   for (long row = 0; row < rows; ++row) {
     const long source = first + row * stride;
     float* target = panel + row * columns;
     if (!bits) {
-      for (long k = 0; k < columns; k += kLanes) store(target + k, w.at(source + k));
+      for (long k = 0; k < columns; k += kLanes)
+        store(target + k, weights_at<format>(w, source + k));
       continue;
     }
     const uint8_t* kept = bits + source / 8;
@@ -62,11 +62,12 @@ void select(Weights w, const uint8_t* bits, float* panel, long first, long rows,
       const uint32_t word = word_at<kWord / 8>(kept + k / 8);
 #pragma GCC unroll 8
       for (int part = 0; part < kWord; part += kLanes)
-        store(target + k + part, keep(w.at(source + k + part), word, part));
+        store(target + k + part, keep(weights_at<format>(w, source + k + part), word, part));
     }
     // What is left is a multiple of the lanes and of eight.
     for (; k < columns; k += kLanes)
-      store(target + k, keep(w.at(source + k), word_at<(kLanes + 7) / 8>(kept + k / 8), k % 8));
+      store(target + k, keep(weights_at<format>(w, source + k),
+                             word_at<(kLanes + 7) / 8>(kept + k / 8), k % 8));
   }
 }
 
@@ -128,15 +129,16 @@ void meet(const float* x, const float* panel, const float* bias, float* y, long 
 }  // namespace
 
 // x (rows, depth), w (width, depth) and y (rows, width) are contiguous; starts has sets + 1 entries,
-// the first row of each set and the number of rows; bits[i] is null for a set without a mask. half
-// is w in half precision, where that has the same values, or null.
-// 0, or -1 where depth is no multiple of eight and of the lanes.
+// the first row of each set and the number of rows; bits[i] is null for a set without a mask.
+// 0, or -1 where depth is no multiple of eight and of the lanes, or w's format cannot be read.
 extern "C" int RELATA_NAME(masked_linear)(const float* x, int64_t sets, const int64_t* starts,
-                                          const uint8_t* const* bits, const float* w,
-                                          const uint16_t* half, const float* bias, float* y,
-                                          int64_t width, int64_t depth) {
-  if (depth % kLanes || depth % 8 || depth <= 0) return -1;
-  if (!kReadsHalf) half = nullptr;
+                                          const uint8_t* const* bits, const void* w, int64_t format,
+                                          const float* bias, float* y, int64_t width,
+                                          int64_t depth) {
+  if (depth % kLanes || depth % 8 || depth <= 0 || (format == kHalf && !kReadsHalf)) return -1;
+  const auto chosen = format == kSingle ? select<kSingle>
+                      : format == kHalf ? select<kHalf>
+                                        : select<kBfloat16>;
   const int64_t panels = (width + kPanel - 1) / kPanel;
 #pragma omp parallel
   {
@@ -152,12 +154,12 @@ extern "C" int RELATA_NAME(masked_linear)(const float* x, int64_t sets, const in
           const int64_t start = starts[set], count = starts[set + 1] - start;
           if (!count) continue;
           Strides stride{depth, depth, width};
-          const float* rows_of_w = w + source;
-          if (half || bits[set]) {
-            (half ? select<true> : select<false>)({w, half}, bits[set], panel, source, columns,
-                                                  block, depth);
+          const float* rows_of_w = panel;
+          if (format == kSingle && !bits[set]) {
+            rows_of_w = static_cast<const float*>(w) + source;
+          } else {
+            chosen(w, bits[set], panel, source, columns, block, depth);
             stride.panel = block;
-            rows_of_w = panel;
           }
           meet(x + start * depth + from, rows_of_w, bias ? bias + first : nullptr,
                y + start * width + first, count, columns, block, from == 0, stride);

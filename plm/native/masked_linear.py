@@ -11,11 +11,16 @@ from torch import Tensor
 
 from plm.native.variant import Variant
 
+# As masked_linear.h numbers them.
+_FORMATS = {torch.float32: 0, torch.bfloat16: 2}
+_HALF = 1
+
 
 class MaskedLinearKernel:
     """Y = X (W * M)^T + b for rows of many mask sets in one call, from the packed bits.
 
-    float32 on a CPU; W * M is never written to memory. `masked_linear.h` says how.
+    On a CPU, of float32 or bfloat16, and computed in float32; W * M is never written to memory.
+    `masked_linear.h` says how.
 
     Attributes:
         wide: whether it is as fast as PyTorch where nothing is masked too.
@@ -27,13 +32,14 @@ class MaskedLinearKernel:
         self._step = variant.step
         pointer, count = ctypes.c_void_p, ctypes.c_int64
         self._run = variant.function("masked_linear")
-        self._run.argtypes = [pointer, count, *[pointer] * 6, count, count]
+        self._run.argtypes = [pointer, count, *[pointer] * 3, count, pointer, pointer, count, count]
         self._run.restype = ctypes.c_int
 
     def takes(self, states: Tensor, weight: Tensor) -> bool:
-        """Whether it can multiply these: float32 on a CPU, and a depth it can split."""
+        """Whether it can multiply these: of a type and on a CPU, and a depth it can split."""
         return (
-            states.dtype == weight.dtype == torch.float32
+            states.dtype == weight.dtype
+            and states.dtype in _FORMATS
             and states.device.type == "cpu"
             and weight.is_contiguous()
             and weight.shape[1] % self._step == 0
@@ -58,8 +64,15 @@ class MaskedLinearKernel:
             bits: uint8 (out, in / 8) each, contiguous; None leaves the weight as it is.
             sizes: rows of each block.
             half: the weight in float16, if that has the same values: half as much to read.
+
+        Raises:
+            ValueError: sizes or bits do not go with the states, or a weight that it does not take.
         """
-        states = states.contiguous()
+        wanted, states = states.dtype, states.float().contiguous()
+        bias = None if bias is None else bias.float()
+        read, form = weight, _FORMATS[weight.dtype]
+        if half is not None and self.reads_half:
+            read, form = half, _HALF
         width, depth = weight.shape
         rows = states.shape[0]
         # Made without numpy, whose calls cost more than a small batch's product.
@@ -78,8 +91,8 @@ class MaskedLinearKernel:
             len(bits),
             ctypes.addressof(starts),
             ctypes.addressof(addresses),
-            weight.data_ptr(),
-            None if half is None else half.data_ptr(),
+            read.data_ptr(),
+            form,
             None if bias is None else bias.data_ptr(),
             output.data_ptr(),
             width,
@@ -87,4 +100,4 @@ class MaskedLinearKernel:
         )
         if refused:
             raise ValueError(f"the kernel does not take a weight of shape {tuple(weight.shape)}")
-        return output
+        return output.to(wanted)

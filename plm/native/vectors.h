@@ -73,6 +73,14 @@ constexpr bool kReadsHalf = false;
 RELATA_INLINE Vector load_half(const uint16_t*) { return Vector{}; }
 #endif
 
+// Floats in bfloat16, which are the upper halves of those in single precision.
+RELATA_INLINE Vector load_bfloat16(const uint16_t* place) {
+  typedef uint16_t Loose __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
+  typedef uint32_t Wide __attribute__((vector_size(kBytes)));
+  const Loose halves = *reinterpret_cast<const Loose*>(place);
+  return reinterpret_cast<Vector>(__builtin_convertvector(halves, Wide) << 16);
+}
+
 // The lanes whose bits, from `first` on, are set in the word; 0 in the others.
 RELATA_INLINE Vector keep(Vector v, uint32_t word, int first) {
 #if defined(RELATA_AVX512)

@@ -161,7 +161,9 @@ def test_threads_do_not_change_the_sums(run: MaskedLinearKernel, threads: int) -
 def test_it_says_what_it_takes(run: MaskedLinearKernel) -> None:
     states, weight = torch.zeros(2, 16), torch.zeros(4, 16)
     assert run.takes(states, weight)
-    assert not run.takes(states.bfloat16(), weight.bfloat16())
+    assert run.takes(states.bfloat16(), weight.bfloat16())
+    assert not run.takes(states, weight.bfloat16())
+    assert not run.takes(states.half(), weight.half())
     assert not run.takes(torch.zeros(2, 12), torch.zeros(4, 12))
     assert not run.takes(states, torch.zeros(16, 4).t())
     bits = np.zeros((4, 2), np.uint8)
@@ -182,6 +184,43 @@ def test_weights_in_half_precision_give_the_same_to_the_last_bit(
     single = half.float()
     expected = run(states, single, base.bias, bits, sizes)
     assert torch.equal(run(states, single, base.bias, bits, sizes, half=half), expected)
+
+
+@pytest.mark.parametrize(("width", "depth"), [(50, 24), (384, 384), (17, 1544)])
+@pytest.mark.parametrize("sizes", [(3,), (5, 0, 1, 40)])
+def test_bfloat16_is_computed_in_single_precision(
+    variant: Variant, run: MaskedLinearKernel, width: int, depth: int, sizes: tuple[int, ...]
+) -> None:
+    states, base, parts = _case(width, _taken(depth, variant), sizes, unmasked=0)
+    bits = [part.bits if isinstance(part, plm.MaskedLinear) else None for part in parts]
+    states, weight, bias = (part.bfloat16() for part in (states, base.weight, base.bias))
+    found = run(states, weight, bias, bits, sizes)
+    expected = run(states.float(), weight.float(), bias.float(), bits, sizes)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, expected.bfloat16())
+
+
+@needs_kernel
+@pytest.mark.parametrize("amx", [False, True])
+def test_a_base_in_bfloat16_answers_the_same_with_and_without_it(
+    bert: Tiny, monkeypatch: pytest.MonkeyPatch, amx: bool
+) -> None:
+    monkeypatch.setattr("plm.linear.has_amx", lambda: amx)
+    base = plm.load_base(bert.folder, device="cpu", dtype=torch.bfloat16)
+    rows = [prompt.row for prompt in bert.prompts] * 2
+    masks = [bert.combined(1), None, bert.combined(2, (2, 4)), bert.union(1, 3), bert.combined(1)]
+    used = []
+    run = MaskedLinearKernel.__call__
+    monkeypatch.setattr(
+        MaskedLinearKernel, "__call__", lambda *a, **k: used.append(a[4]) or run(*a, **k)
+    )
+    found = plm.Engine(base).logits(rows, masks * 2)
+    assert used
+    # With AMX what has no mask is left to PyTorch.
+    assert any(bits == [None] for bits in used) != amx
+    monkeypatch.setattr("plm.linear.kernel", lambda: None)
+    expected = plm.Engine(base, native=False).logits(rows, masks * 2)
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
 
 
 @needs_kernel
