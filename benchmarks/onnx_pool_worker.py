@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime  # noqa: F401 - what every process of the kind holds, before it has a model
 
 from benchmarks.onnx_session import INPUTS, open_session
 from benchmarks.workers import answer, messages
@@ -21,6 +20,9 @@ from benchmarks.workers import answer, messages
 
 def main(folder: Path, threads: int, lanes: int) -> None:
     """Answer messages until standard input closes."""
+    # What every process of the kind holds before it has a model. A peer, for benchmarks only.
+    import onnxruntime  # noqa: F401, PLC0415
+
     asked = messages()
     answer("imported")
     next(asked)
