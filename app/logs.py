@@ -41,7 +41,12 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := getattr(record, "request_id", ""):
             line["request_id"] = request_id
-        line |= {name: value for name, value in vars(record).items() if name not in _COMMON}
+        # What begins with _ is a library's own: Ray stamps every record of its process.
+        line |= {
+            name: value
+            for name, value in vars(record).items()
+            if name not in _COMMON and not name.startswith("_")
+        }
         if record.exc_info and record.exc_info[0] is not None:
             kind, error, _ = record.exc_info
             line["exception"] = {
