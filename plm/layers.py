@@ -152,15 +152,11 @@ def transformer_layer(
     asked = tokens if slots is None else weights.slots
 
     native = _native(hidden, layout, heads)
-    widen = native.gelu_ if native is not None and activation is functional.gelu else None
-    # Natively the biases are added by what reads the products.
-    unbiased: set[Role] = set() if native is None else set(ROLES)
-    if widen is None:
-        unbiased.discard("feed_forward_in")
 
     def apply(role: Role, states: Tensor, sizes: Sequence[int]) -> Tensor:
         own = [part.linear(role) for part in parts]
-        return linear(states, own, sizes, biased=role not in unbiased)
+        # Natively the bias is added by what reads the product.
+        return linear(states, own, sizes, biased=native is None)
 
     def bias(role: Role) -> Tensor | None:
         return parts[0].linear(role).bias
@@ -190,7 +186,7 @@ def transformer_layer(
     norm = parts[0].attention_norm
     attended = _norm_of_sum(native, norm, attended, bias("attention_output"), wanted)
     widened = apply("feed_forward_in", attended, asked)
-    widened = activation(widened) if widen is None else widen(widened, bias("feed_forward_in"))
+    widened = _activated(native, activation, widened, bias("feed_forward_in"))
     output = apply("feed_forward_out", widened, asked)
     norm = parts[0].feed_forward_norm
     return _norm_of_sum(native, norm, output, bias("feed_forward_out"), attended)
@@ -201,6 +197,15 @@ def _native(hidden: Tensor, layout: Layout, heads: int) -> LayerKernel | None:
     if torch.is_grad_enabled() or layout.starts is None or (native := layer_kernel()) is None:
         return None
     return native if native.takes(hidden, heads, layout.longest) else None
+
+
+def _activated(
+    native: LayerKernel | None, activation: Activation, states: Tensor, bias: Tensor | None
+) -> Tensor:
+    """The activation of states, which natively have yet to get their bias."""
+    if native is not None and activation is functional.gelu:
+        return native.gelu_(states, bias)
+    return activation(states if native is None or bias is None else states.add_(bias))
 
 
 def _norm_of_sum(

@@ -10,11 +10,11 @@ class Variant:
 
     Attributes:
         name: `avx512`, `avx2` or `portable`.
-        library: what has them.
+        built: the library that has them.
     """
 
     name: str
-    library: ctypes.CDLL
+    built: ctypes.CDLL
 
     @property
     def lanes(self) -> int:
@@ -38,7 +38,7 @@ class Variant:
 
     def function(self, name: str) -> "ctypes._NamedFuncPointer":
         """One of its functions, `masked_linear` say."""
-        found: ctypes._NamedFuncPointer = getattr(self.library, f"relata_{self.name}_{name}")
+        found: ctypes._NamedFuncPointer = getattr(self.built, f"relata_{self.name}_{name}")
         return found
 
 
