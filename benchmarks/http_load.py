@@ -8,13 +8,11 @@ show what the processors have, two at a time with half of them each, as the serv
 
 import asyncio
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +32,7 @@ from benchmarks.samples import Spread
 from benchmarks.server import running_server
 from benchmarks.specialists import TOP_K, specialists
 from benchmarks.tables import finish, provenance_line, table
+from benchmarks.workers import answer, messages, worker
 from plm import Engine, load_base
 
 
@@ -110,9 +109,12 @@ def main(
         "cache": "off",
         "queue_size": str(4 * clients * queries),
     }
-    engine_rates, pair_rates, http_rates, replies = [], [], [], []
+    engine_rates: list[float] = []
+    pair_rates: list[float] = []
+    http_rates, replies = [], []
     with ExitStack() as stack:
-        engine = stack.enter_context(_engine_alone(threads, token_budget))
+        arguments = ["engine", str(threads), str(token_budget)]
+        engine = stack.enter_context(worker("http_load", arguments, threads=threads))
         server = stack.enter_context(running_server(settings, threads=threads))
         url = str(server.client.base_url)
         requests = bodies(queries)
@@ -121,8 +123,8 @@ def main(
             # Every second round the other way, so that neither always follows the other.
             for side in ("engine", "http") if number % 2 else ("http", "engine"):
                 if side == "engine":
-                    engine_rates.append(engine(seconds, 1))
-                    pair_rates.append(engine(seconds, 2))
+                    for lanes, rates in ((1, engine_rates), (2, pair_rates)):
+                        rates.append(engine.ask({"seconds": seconds, "lanes": lanes}))
                     continue
                 started = time.monotonic()
                 got = asyncio.run(closed_load(url, requests, clients=clients, seconds=seconds))
@@ -167,41 +169,8 @@ def bodies(queries: int) -> Iterator[bytes]:
         yield post("/complete", json.dumps({"queries": body}).encode())
 
 
-@contextmanager
-def _engine_alone(threads: int, token_budget: int) -> "Iterator[_Alone]":
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.http_load", "engine", str(threads), str(token_budget)],
-        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        yield _Alone(process)
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(60)
-
-
-class _Alone:
-    """A process with nothing but the engine; idle until it is asked."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-
-    def __call__(self, seconds: float, lanes: int) -> float:
-        """Run full passes for that long, so many at a time; queries a second."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{seconds} {lanes}\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
-
-
 def _engine(threads: int, token_budget: int) -> None:
-    """Answer from standard input: run full passes, so many seconds and lanes, write the rate."""
+    """A process with nothing but the engine: run full passes as asked, and answer the rate."""
     keep_buffers()
     engine = Engine(load_base("minilm-l6-mlm", device="cpu"), cache_bytes=96 * MIB)
     chosen = specialists(16)
@@ -227,13 +196,11 @@ def _engine(threads: int, token_budget: int) -> None:
         return done
 
     with ThreadPoolExecutor() as pool:
-        for line in sys.stdin:
-            seconds, lanes = line.split()
+        for message in messages():
             started = time.perf_counter()
-            ends = [started + float(seconds)] * int(lanes)
-            done = sum(pool.map(partial(run, int(lanes)), ends))
-            sys.stdout.write(f"{done / (time.perf_counter() - started)}\n")
-            sys.stdout.flush()
+            ends = [started + message["seconds"]] * message["lanes"]
+            done = sum(pool.map(partial(run, message["lanes"]), ends))
+            answer(done / (time.perf_counter() - started))
 
 
 def _markdown(result: Result, clients: int) -> list[str]:

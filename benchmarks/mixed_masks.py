@@ -4,9 +4,9 @@ Claim: a full pass of 16 relations mixed keeps at least 0.7 of the unmasked engi
 whatever their popularity, and 1,600 masks work without a cliff.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -24,7 +24,8 @@ from benchmarks.samples import Spread
 from benchmarks.shapes import Shape, drawn_masks, source_of
 from benchmarks.specialists import Specialist, masks_of, specialists_of, unmasked
 from benchmarks.tables import finish, provenance_line, table
-from plm import Engine, Probe, load_base
+from benchmarks.turns import one_round
+from plm import Engine, load_base
 
 
 @dataclass(frozen=True)
@@ -150,17 +151,14 @@ def measure(
         who = draw(chosen, rows, popularity, random)
         probes = [one.probe(engine.base, random.choice(about), tokens) for one in who]
         plain = [unmasked(probe) for probe in probes]
-        # Every second pass the other way round, so that neither always follows the other.
-        if number % 2:
-            slow, fast = _seconds(engine, probes), _seconds(engine, plain)
-        else:
-            fast, slow = _seconds(engine, plain), _seconds(engine, probes)
+        sides = {"unmasked": partial(engine.read, plain), "masked": partial(engine.read, probes)}
+        seconds = one_round(sides, number)
         if number >= warm_up:
-            with_masks.append(rows / slow)
-            without.append(rows / fast)
+            with_masks.append(rows / seconds["masked"])
+            without.append(rows / seconds["unmasked"])
             prompts = [probe.row for probe in probes]
             counted.append(sum(len(row.input_ids) for row in prompts))
-            gflops.append(pass_gflop(engine.base, prompts) / slow)
+            gflops.append(pass_gflop(engine.base, prompts) / seconds["masked"])
             bare.append(product_rate(counted[-1], hidden, 4 * hidden))
             sets.append(len({one.mask.digest for one in who}))
     return Case(
@@ -176,12 +174,6 @@ def measure(
         Spread.of(gflops),
         Spread.of_ratios(gflops, bare),
     )
-
-
-def _seconds(engine: Engine, probes: Sequence[Probe]) -> float:
-    started = time.perf_counter()
-    engine.read(probes)
-    return time.perf_counter() - started
 
 
 def _markdown(result: Result) -> list[str]:

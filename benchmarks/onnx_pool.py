@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import typer
 
+from benchmarks.agreement import Agreement, Comparison, Ranked, agreement_table
 from benchmarks.memory import MIB, Memory
 from benchmarks.onnx_peer import export_graph, fuse, to_int8
 from benchmarks.peer import published_model
@@ -45,9 +46,6 @@ WAYS = (OURS, FP32, SIDE_BY_SIDE, INT8)
 _SAME = 1e-4
 # As the service has it by default.
 _CACHE_BYTES = 96 * MIB
-
-# Log-probabilities and ids of each row's most likely tokens.
-Rows = Sequence[tuple[Sequence[float], Sequence[int]]]
 
 
 @dataclass(frozen=True)
@@ -79,19 +77,6 @@ class Case:
     rows: int
     rates: Mapping[str, Spread]
     ratios: Mapping[str, Spread]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far a way's answers are from ours.
-
-    Attributes:
-        same_first: share of rows with the same most likely token.
-        largest: difference of a log-probability, among tokens that both list.
-    """
-
-    same_first: float
-    largest: float
 
 
 @dataclass(frozen=True)
@@ -233,43 +218,33 @@ def _measure(
     rounds: int,
     warm_up: int,
 ) -> tuple[list[Case], dict[str, Agreement]]:
-    same: dict[str, list[bool]] = {way: [] for way in WAYS if way != OURS}
-    far = {way: [0.0] for way in same}
+    apart = {way: Comparison() for way in WAYS if way != OURS}
     cases = []
     for size in sizes:
         rates: dict[str, list[float]] = {way: [] for way in WAYS}
         for number in range(warm_up + rounds):
             message = batches(size)
-            found: dict[str, Rows] = {}
+            found: dict[str, Sequence[Ranked]] = {}
             for way in WAYS if number % 2 else reversed(WAYS):
                 reply = ways[way].ask(message)
                 found[way] = reply["rows"]
                 if number >= warm_up:
                     rates[way].append(size / reply["seconds"])
-            for way, firsts in same.items():
+            for way, comparison in apart.items():
                 for mine, theirs in zip(found[OURS], found[way], strict=True):
-                    firsts.append(mine[1][0] == theirs[1][0])
-                    far[way].extend(_differences(mine, theirs))
+                    comparison.add(mine, theirs)
         cases.append(
             Case(
                 size,
                 {way: Spread.of(values) for way, values in rates.items()},
-                {way: Spread.of_ratios(rates[OURS], rates[way]) for way in same},
+                {way: Spread.of_ratios(rates[OURS], rates[way]) for way in apart},
             )
         )
-    agreement = {way: Agreement(float(np.mean(same[way])), max(far[way])) for way in same}
+    agreement = {way: one.agreement() for way, one in apart.items()}
     for way in (FP32, SIDE_BY_SIDE):
         if agreement[way].largest > _SAME:
             raise RuntimeError(f"relata and {way} disagree by {agreement[way].largest}")
     return cases, agreement
-
-
-def _differences(
-    mine: tuple[Sequence[float], Sequence[int]], theirs: tuple[Sequence[float], Sequence[int]]
-) -> list[float]:
-    """Of the log-probabilities of tokens that both list."""
-    other = dict(zip(theirs[1], theirs[0], strict=True))
-    return [abs(score - other[token]) for score, token in zip(*mine, strict=True) if token in other]
 
 
 def _work(base: str, masks: int) -> None:
@@ -323,10 +298,6 @@ def _markdown(result: Result) -> list[str]:
         )
         for way, one in result.holdings.items()
     ]
-    agreement = [
-        (way, f"{one.same_first:.1%}", f"{one.largest:.1e}")
-        for way, one in result.agreement.items()
-    ]
     return [
         table(("batch", f"{OURS}, rows/s", *(f"{w}; ours, times it" for w in peers)), rates),
         table(
@@ -343,7 +314,7 @@ def _markdown(result: Result) -> list[str]:
             ),
             memory,
         ),
-        table(("", "same first token", "largest difference of a log-probability"), agreement),
+        agreement_table(result.agreement),
         "Medians over batches, least and largest in brackets.",
         provenance_line(result.origin),
     ]

@@ -22,6 +22,7 @@ import typer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.agreement import Agreement, Comparison, Ranked, agreement_table
 from benchmarks.onnx_peer import OnnxPeer, export
 from benchmarks.peer import TOP_K, fill_mask, published_model
 from benchmarks.provenance import provenance
@@ -44,8 +45,6 @@ from plm import (
 BASE = "minilm-l6-mlm"
 # Log-probabilities (B, K) and token ids (B, K) of the most likely tokens.
 Answer = tuple[NDArray[np.float32], NDArray[np.int64]]
-# Whether sentences have the same first token, and differences of log-probabilities.
-Differences = tuple[list[bool], list[float]]
 
 
 @dataclass(frozen=True)
@@ -63,19 +62,6 @@ class Case:
     ratios: dict[str, Spread]
     gflops: Spread
     of_product: Spread
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far a side's answers are from ours, over all batches.
-
-    Attributes:
-        same_first: share of sentences with the same most likely token.
-        largest: difference of a log-probability, among tokens that both list.
-    """
-
-    same_first: float
-    largest: float
 
 
 @dataclass(frozen=True)
@@ -112,7 +98,7 @@ def main(
     with source_of(shape, BASE) as source, tempfile.TemporaryDirectory() as folder:
         base = load_base(source, device="cpu", dtype=torch.float32)
         sides = _sides(base, source, Path(folder), threads=threads, compiled=compiled, piped=piped)
-        apart: dict[str, Differences] = {name: ([], [0.0]) for name in sides if name != "ours"}
+        apart = {name: Comparison() for name in sides if name != "ours"}
         cases = []
         for tokens in lengths or [9, 16, 40]:
             for batch in batches or [1, 8, 32, 128]:
@@ -123,9 +109,7 @@ def main(
         "threads": str(threads),
         "rounds": f"{rounds} of each batch, after 3 not counted, the sides in turns",
     }
-    agreement = {
-        name: Agreement(float(np.mean(same)), max(far)) for name, (same, far) in apart.items()
-    }
+    agreement = {name: one.agreement() for name, one in apart.items()}
     result = Result(tuple(cases), agreement, origin)
     finish(out, "The plain model, beside other runtimes", _markdown(result), result)
 
@@ -198,20 +182,21 @@ def _prompts(base: BaseModel, batch: int, tokens: int) -> list[EncodedPrompt]:
     return list(islice((one for one in made if len(one.input_ids) == tokens), batch))
 
 
+def _rows(answer: Answer) -> list[Ranked]:
+    return list(zip(*(part.tolist() for part in answer), strict=True))
+
+
 def _case(
     base: BaseModel,
     sides: dict[str, Ask],
     prompts: list[EncodedPrompt],
     rounds: int,
-    apart: dict[str, Differences],
+    apart: dict[str, Comparison],
 ) -> Case:
-    ours, our_ids = sides["ours"](prompts)
-    for name, (same, far) in apart.items():
-        theirs, ids = sides[name](prompts)
-        same.extend((ids[:, 0] == our_ids[:, 0]).tolist())
-        for row in range(len(prompts)):
-            columns, others = np.nonzero(our_ids[row][:, None] == ids[row][None, :])
-            far.extend(np.abs(ours[row, columns] - theirs[row, others]).tolist())
+    ours = _rows(sides["ours"](prompts))
+    for name, comparison in apart.items():
+        for mine, theirs in zip(ours, _rows(sides[name](prompts)), strict=True):
+            comparison.add(mine, theirs)
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     gflop = pass_gflop(base, [prompt.row for prompt in prompts])
     tokens = sum(len(prompt.input_ids) for prompt in prompts)
@@ -261,15 +246,11 @@ def _markdown(result: Result) -> list[str]:
         )
         for case in result.cases
     ]
-    agreement = [
-        (name, f"{one.same_first:.1%}", f"{one.largest:.1e}")
-        for name, one in result.agreement.items()
-    ]
     return [
         table(header, rows),
         "GFLOP/s are our pass's matrix products over all of its time, beside one product of its "
         "tokens with a matrix of (hidden, 4 hidden) in torch.",
-        table(("", "same first token", "largest difference of a log-probability"), agreement),
+        agreement_table(result.agreement),
         provenance_line(result.origin),
     ]
 

@@ -13,7 +13,7 @@ from plm.probe import Probe, Reading, TokenScores, TopTokens
 
 # Logits of a chunk stay in a processor's cache between the steps over them, and those of a long
 # text never lie in memory all at once.
-_SLOTS_A_CHUNK = 64
+SLOTS_A_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _chunks(probes: Sequence[Probe]) -> Iterator[list[_Span]]:
     start = 0
     for probe in probes:
         stop = start + len(probe.row.slots)
-        if chunk and stop - chunk[0].start > _SLOTS_A_CHUNK:
+        if chunk and stop - chunk[0].start > SLOTS_A_CHUNK:
             yield chunk
             chunk = []
         chunk.append(_Span(probe, start, stop))

@@ -15,7 +15,7 @@ from masks import MaskMismatchError, PackedMask
 from plm.base import BaseModel
 from plm.masked import MaskedLayers, masked_layers, materialise
 from plm.packing import PackedRows, pack_rows
-from plm.readout import log_norms
+from plm.readout import SLOTS_A_CHUNK, log_norms
 from plm.rows import EncodedRow
 from plm.states import run_layers
 
@@ -23,7 +23,7 @@ DEFAULT_KEPT_BYTES = 2 * 2**30
 # A GPU takes far more tokens to be busy than a processor's cache holds.
 _TOKENS_A_PASS = {"cpu": 4096}
 _TOKENS_ELSEWHERE = 32768
-_SLOTS_A_CHUNK = {"cpu": 64}
+_SLOTS_A_CHUNK = {"cpu": SLOTS_A_CHUNK}
 _SLOTS_ELSEWHERE = 4096
 
 
