@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar
 
 from plm import NORMALIZATIONS, SCORINGS, BaseModel, ChoicePlan, PromptError, plan_choices
 from plm.choices import Normalize, Scoring
@@ -15,6 +15,7 @@ from training.data.rows import RowError
 MAX_CHOICES = 64
 MAX_TEXT = 10_000
 _SHOWN_PROBLEMS = 10
+Name = TypeVar("Name", bound=str)
 _FIELDS = (
     "context",
     "choices",
@@ -73,12 +74,7 @@ def scoring_of(text: str | None) -> Scoring | None:
     Raises:
         DataError: there is none.
     """
-    for name in get_args(Scoring):
-        if text == name:
-            return name  # type: ignore[no-any-return]
-    if text is None:
-        return None
-    raise DataError(f"no scoring {text!r:.80}; there are {', '.join(SCORINGS)}")
+    return _one_of(text, SCORINGS, f"no scoring {text!r:.80}; there are {', '.join(SCORINGS)}")
 
 
 def normalize_of(text: str | None) -> Normalize | None:
@@ -87,12 +83,11 @@ def normalize_of(text: str | None) -> Normalize | None:
     Raises:
         DataError: there is none.
     """
-    for name in get_args(Normalize):
-        if text == name:
-            return name  # type: ignore[no-any-return]
-    if text is None:
-        return None
-    raise DataError(f"no normalisation {text!r:.80}; there are {', '.join(NORMALIZATIONS)}")
+    return _one_of(
+        text,
+        NORMALIZATIONS,
+        f"no normalisation {text!r:.80}; there are {', '.join(NORMALIZATIONS)}",
+    )
 
 
 def read_questions(path: Path) -> tuple[Question, ...]:
@@ -184,8 +179,8 @@ def _question(number: int, record: Mapping[str, object]) -> Question:
         context,
         choices,
         answer,
-        scoring_of(_name(record, "scoring", SCORINGS)),
-        normalize_of(_name(record, "normalize", NORMALIZATIONS)),
+        _field(record, "scoring", SCORINGS),
+        _field(record, "normalize", NORMALIZATIONS),
     )
 
 
@@ -220,11 +215,20 @@ def _text(value: object, what: str, right: str) -> str:
     return value
 
 
-def _name(record: Mapping[str, object], field: str, names: Sequence[str]) -> str | None:
+def _field(record: Mapping[str, object], field: str, names: Sequence[Name]) -> Name | None:
     value = record.get(field)
-    if value is not None and value not in names:
-        raise DataError(f"{field!r} must be one of {', '.join(names)}, not {value!r:.80}")
-    return value if isinstance(value, str) else None
+    wrong = f"{field!r} must be one of {', '.join(names)}, not {value!r:.80}"
+    return _one_of(value, names, wrong)
+
+
+def _one_of(value: object, names: Sequence[Name], wrong: str) -> Name | None:
+    """The name that a value is; None stays None, and of others it is said what is wrong."""
+    if value is None:
+        return None
+    for name in names:
+        if value == name:
+            return name
+    raise DataError(wrong)
 
 
 def _shown(record: Mapping[str, object], field: str) -> str:
