@@ -8,12 +8,10 @@ both must find the same loss for the first batch.
 """
 
 import math
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -25,12 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from benchmarks.memory import Memory, memory_of
+from benchmarks.memory import Memory
 from benchmarks.peer import published_model, published_tokenizer
 from benchmarks.provenance import provenance
 from benchmarks.questions import subjects
 from benchmarks.samples import Spread
 from benchmarks.tables import finish, provenance_line, table
+from benchmarks.workers import answer, messages, worker
 from plm import BaseModel, answer_token_ids, default_layer_range, load_base, object_text
 from training.data import RelationTemplates, Split, Triple, load_templates
 from training.learning import LearnConfig, learn, preset
@@ -77,18 +76,26 @@ def main(
     origin = provenance()
     seconds: dict[Way, list[float]] = {"ours": [], "paper": []}
     sides: tuple[Way, Way] = ("ours", "paper")
-    with (
-        _learner("ours", facts, epochs, threads) as ours,
-        _learner("paper", facts, epochs, threads) as paper,
-    ):
-        learners: dict[Way, _Learner] = {"ours": ours, "paper": paper}
+    with ExitStack() as stack:
+        learners = {
+            side: stack.enter_context(
+                worker(
+                    "learn_masks",
+                    ["worker", side, str(facts), str(epochs), str(threads)],
+                    threads=threads,
+                )
+            )
+            for side in sides
+        }
         for number in range(relations):
-            losses = {side: learners[side].first_loss(number) for side in sides}
+            losses = {
+                side: learners[side].ask({"order": "loss", "number": number}) for side in sides
+            }
             if not math.isclose(losses["ours"], losses["paper"], abs_tol=_SAME_LOSS):
                 raise RuntimeError(f"the sides do not learn the same: losses {losses}")
             for side in sides if number % 2 else reversed(sides):
-                seconds[side].append(learners[side].learn(number))
-        memories = ours.memory(), paper.memory()
+                seconds[side].append(learners[side].ask({"order": "learn", "number": number}))
+        memories = learners["ours"].memory(), learners["paper"].memory()
     origin |= {
         "base": BASE,
         "threads": str(threads),
@@ -105,60 +112,19 @@ def main(
     finish(out, "Learning masks beside the paper's way", _markdown(result), result)
 
 
-class _Learner:
-    """A process that learns in one of the ways; idle until it is asked."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-
-    def first_loss(self, number: int) -> float:
-        """Of the first batch of a relation under the scores that learning starts from."""
-        return self._ask(f"loss {number}")
-
-    def learn(self, number: int) -> float:
-        """Seconds that a relation took."""
-        return self._ask(f"learn {number}")
-
-    def memory(self) -> Memory:
-        """What the process takes now, and the most that it took."""
-        return memory_of(self._process.pid)
-
-    def _ask(self, line: str) -> float:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
-
-
-@contextmanager
-def _learner(way: Way, facts: int, epochs: int, threads: int) -> Iterator[_Learner]:
-    arguments = [way, str(facts), str(epochs), str(threads)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.learn_masks", "worker", *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield _Learner(process)
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(60)
-
-
 def _work(way: Way, facts: int, epochs: int, threads: int) -> None:
-    """Answer from standard input: `loss N` and `learn N`, a number each."""
+    """A process that learns in one of the ways.
+
+    It answers what the first batch of a relation loses under the scores that learning starts from
+    (`loss`), and the seconds that a relation takes (`learn`).
+    """
     torch.set_num_threads(threads)
     base = load_base(BASE, device="cpu", dtype=torch.float32)
     model = published_model(BASE) if way == "paper" else None
     config = replace(preset("paper"), epochs=epochs, validations_an_epoch=1)
-    for line in sys.stdin:
-        order, number = line.split()
-        split, templates = _relation(base, int(number), facts)
-        if order == "loss":
+    for message in messages():
+        split, templates = _relation(base, message["number"], facts)
+        if message["order"] == "loss":
             short = replace(config, epochs=1)
             split = Split(split.train[: config.batch_size], split.validation, ())
             value = (
@@ -174,8 +140,7 @@ def _work(way: Way, facts: int, epochs: int, threads: int) -> None:
             else:
                 _PaperWay(base, model, split, templates, config).run()
             value = time.perf_counter() - started
-        sys.stdout.write(f"{value}\n")
-        sys.stdout.flush()
+        answer(value)
 
 
 def _relation(base: BaseModel, number: int, facts: int) -> tuple[Split, RelationTemplates]:

@@ -3,7 +3,7 @@
 import resource
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -140,32 +140,29 @@ class TimeLeftColumn(ProgressColumn):
         return Text(f"{left} left")
 
 
-@contextmanager
-def learning_bar(description: str) -> Iterator[tuple[Progress, TaskID]]:
+def learning_bar(description: str) -> AbstractContextManager[tuple[Progress, TaskID]]:
     """A bar of the share that is done, from 0 to 1, with the time it takes and what is left."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeLeftColumn(),
-        console=console,
-    ) as progress:
-        yield progress, progress.add_task(description, total=1.0)
+    return _bar(description, TaskProgressColumn(), total=1.0)
+
+
+def steady_bar(description: str) -> AbstractContextManager[tuple[Progress, TaskID]]:
+    """A bar with the count of what is done, where each step takes about as long, maybe minutes."""
+    return _bar(description, MofNCompleteColumn(), total=None)
 
 
 @contextmanager
-def steady_bar(description: str) -> Iterator[tuple[Progress, TaskID]]:
-    """A bar with the count of what is done, where each step takes about as long, maybe minutes."""
+def _bar(
+    description: str, done: ProgressColumn, *, total: float | None
+) -> Iterator[tuple[Progress, TaskID]]:
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        done,
         TimeElapsedColumn(),
         TimeLeftColumn(),
         console=console,
     ) as progress:
-        yield progress, progress.add_task(description, total=None)
+        yield progress, progress.add_task(description, total=total)
 
 
 @contextmanager
