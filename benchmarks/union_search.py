@@ -18,13 +18,13 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from app.settings import shipped_packs
 from benchmarks.peer import published_model, published_tokenizer
 from benchmarks.provenance import provenance
 from benchmarks.questions import QUALITIES, THINGS
 from benchmarks.samples import Spread
+from benchmarks.specialists import masks_of
 from benchmarks.tables import finish, provenance_line, table
-from masks import CombinedMask, MaskPack, RelationMask, combine_masks, weights_of
+from masks import CombinedMask, RelationMask, combine_masks, weights_of
 from plm import BaseModel, ChoicePlan, load_base, plan_choices
 from plm.choices import Scoring
 from training.unions import Union, UnionScorer
@@ -145,8 +145,7 @@ def main(
     """Measure both in turns, union by union; write JSON and print Markdown."""
     torch.set_num_threads(threads)
     origin = provenance()
-    (folder,) = shipped_packs()
-    masks = MaskPack.open(folder).load_all()
+    masks = {mask.relation: mask for mask in masks_of()}
     model = load_base(base, device="cpu")
     peer = Peer(base, batch)
     asked = list(_questions(Random(0), questions, choices))
