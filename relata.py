@@ -562,6 +562,10 @@ def evaluate(
     format: DataFormat = "auto",
     seed: Seed = 0,
     threads: ThreadCount = None,
+    dtype: Annotated[
+        str,
+        typer.Option(metavar="TYPE", help="Of products: float32, bfloat16, int8 or auto."),
+    ] = "float32",
 ) -> None:
     """Rank held-out facts with a pack's masks, beside the unmasked model and the controls."""
     from training.commands import evaluate_command
@@ -578,6 +582,7 @@ def evaluate(
         format=format,  # type: ignore[arg-type]  # the reader refuses what it does not know
         seed=seed,
         threads=threads,
+        dtype=dtype,
     )
 
 

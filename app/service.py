@@ -34,7 +34,15 @@ from app.knowledge import Knowledge
 from app.schemas.strict import Outbound
 from app.settings import Settings
 from masks import UnknownRelationError
-from plm import Engine, Probe, Template, TopTokens, encode_prompt, load_base
+from plm import (
+    Engine,
+    Probe,
+    Template,
+    TopTokens,
+    dtype_named,
+    encode_prompt,
+    load_base,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +126,7 @@ class Service:
         base = load_base(
             settings.base,
             device=settings.device,
-            dtype=None if settings.dtype == "auto" else getattr(torch, settings.dtype),
+            dtype=dtype_named(settings.dtype),
         )
         masks = MaskRegister.load(base, settings.packs, settings.uploads)
         logger.info(

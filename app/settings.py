@@ -27,7 +27,7 @@ from app.redis_address import RedisAddress
 
 PREFIX = "RELATA_"
 
-Dtype = Literal["auto", "float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 CacheMode = Literal["auto", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -174,8 +174,8 @@ class Settings(BaseSettings):
     )
     dtype: Dtype = Field(
         "auto",
-        description="type of the weights: float32, bfloat16, or auto for bfloat16 where the "
-        "machine is fast at it",
+        description="type that products are computed in: float32, bfloat16, int8 (on processors "
+        "with AVX-512 VNNI), or auto for bfloat16 where the machine has matrix units for it",
     )
     threads: PositiveInt | None = Field(
         None, description="CPU threads of one forward pass, at least 1 (default: torch's choice)"

@@ -57,6 +57,7 @@ from plm.objects import answer_token_ids, object_text, object_token_id, tokenise
 from plm.packing import PackedRows, pack_rows, span_slots, token_layout
 from plm.pair import EncodedText, check_text, encode_texts
 from plm.plausibility import Scored, ScoringPlan, plan_scores
+from plm.precision import dtype_named
 from plm.probe import Probe, Reading, TokenScores, TopTokens
 from plm.readout import top_tokens
 from plm.repeated import DEFAULT_KEPT_BYTES, RepeatedRows
@@ -130,6 +131,7 @@ __all__ = [
     "collate",
     "complete",
     "default_layer_range",
+    "dtype_named",
     "embedded_bases",
     "encode_prompt",
     "encode_texts",

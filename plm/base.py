@@ -71,7 +71,9 @@ class BaseModel:
         mask_token_id: its id.
         pad_token_id: the id that fills short rows of a batch.
         device: where all weights are.
-        dtype: of all weights.
+        dtype: of all parameters and of hidden states.
+        products: in which products with matrices are computed: `dtype`, or of float32 states and
+            weights bfloat16 or int8, for which the matrices are held in that type as well.
     """
 
     name: str
@@ -93,6 +95,7 @@ class BaseModel:
     pad_token_id: int
     device: torch.device
     dtype: torch.dtype
+    products: torch.dtype
 
     @property
     def layer_count(self) -> int:
@@ -153,5 +156,5 @@ class BaseModel:
     def __repr__(self) -> str:
         return (
             f"BaseModel({self.name!r}, {self.architecture.model_type}, "
-            f"{self.layer_count} layers, {self.dtype}, {self.device}, {self.digest[:19]})"
+            f"{self.layer_count} layers, {self.products}, {self.device}, {self.digest[:19]})"
         )

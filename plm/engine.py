@@ -62,6 +62,8 @@ class Engine:
         # What a pass from the bits needs of a mask is the same in each pass.
         self._layers_by_mask: WeakKeyDictionary[PackedMask, MaskedLayers] = WeakKeyDictionary()
         self._from_bits = native and _applies_bits(base)
+        # Where the kernel applies them while it loads the weights, a copy of W * M gains nothing.
+        self._never_made = self._from_bits and base.layers[-1].query.in_blocks
 
     @cached_property
     def words(self) -> Tensor:
@@ -162,7 +164,7 @@ class Engine:
             counts[-1] += 1
             last = digest
         # The kernel applies the bits of many sets for less than their dense weights take to read.
-        unmade = self._from_bits and len(different) > 1
+        unmade = self._from_bits and (self._never_made or len(different) > 1)
         sets: list[MaskedLayers | None] = []
         for mask in different:
             if mask is None:

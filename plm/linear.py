@@ -17,13 +17,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from plm.cuda import CudaMaskedLinear, cuda_kernel
-from plm.native import MaskedLinearKernel, kernel
+from plm.native import BlockedWeight, MaskedLinearKernel, blocked_kernel, kernel
 from plm.precision import has_amx
 from plm.unpacking import masked_weight, on_device
 
 # Rows of a mask set, in the mean, from which a product of two dense matrices is no slower than the
 # native kernel: torch packs the weight anew at each call, which many rows repay.
 _MANY_ROWS = 256
+
+# Types that the kernel of blocks alone computes products of float32 states and weights in.
+BLOCKED = (torch.bfloat16, torch.int8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +38,19 @@ class Linear:
         bias: (out,), or None.
         half: the weight in float16 where that has the same values and the native kernel reads it,
             in half the time; None elsewhere.
+        blocked: the weight in the order of the kernel of blocks, which then does the products of
+            float32 states; None elsewhere.
     """
 
     weight: Tensor
     bias: Tensor | None
     half: Tensor | None = None
+    blocked: BlockedWeight | None = None
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether the kernel of blocks does its products."""
+        return self.blocked is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +74,11 @@ class MaskedLinear:
     def device_bits(self) -> Tensor:
         """The bits on the device of the weights; they stay there as long as this does."""
         return on_device(self.bits, self.base.weight.device)
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether the kernel of blocks may do its products."""
+        return self.from_bits and self.base.in_blocks
 
     @property
     def from_bits(self) -> bool:
@@ -153,13 +169,19 @@ def _native(
     """The same by the native kernel; None where it is not the one to do it."""
     if states.is_cuda:
         return _on_cuda(states, parts, sizes, biased)
-    if not parts or (run := kernel()) is None or _left_to_torch(states, parts, run):
+    if not parts or (run := kernel()) is None:
         return None
     if (base := _common_base(states, parts, run)) is None:
         return None
+    blocks = None if states.dtype != torch.float32 or base.blocked is None else blocked_kernel()
+    if blocks is None and _left_to_torch(states, parts, run):
+        return None
     bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [states.shape[0]] if len(parts) == 1 else sizes
-    return run(states, base.weight, base.bias if biased else None, bits, sizes, half=base.half)
+    bias = base.bias if biased else None
+    if blocks is not None and base.blocked is not None:
+        return blocks(states, base.blocked, bias, bits, sizes)
+    return run(states, base.weight, bias, bits, sizes, half=base.half)
 
 
 def _left_to_torch(states: Tensor, parts: Sequence[AnyLinear], run: MaskedLinearKernel) -> bool:
@@ -200,15 +222,26 @@ def _on_cuda(
     return run(states, base.weight, base.bias if biased else None, bits, sizes)
 
 
-def half_of(weight: Tensor) -> Tensor | None:
-    """The weight in float16 for `Linear.half`; None if values would change, or no kernel reads it.
+def resident(weight: Tensor, bias: Tensor | None, products: torch.dtype) -> Linear:
+    """An affine map as it is held for products in a type: its own, or of float32 one of `BLOCKED`.
 
-    Published weights often come in float16; they are held in float32 for what computes in it.
+    Published weights often come in float16; they are held in float32 for what computes in it, and
+    in float16 besides where that has the same values: half as much to read.
+
+    Raises:
+        ValueError: no kernel here has products in that type, or none of a matrix of this depth.
     """
+    blocks = blocked_kernel()
+    if products in BLOCKED and weight.dtype == torch.float32:
+        if blocks is None:
+            raise ValueError(f"this processor has no products in {products}")
+        return Linear(weight, bias, blocked=blocks.pack(weight, products))
     run = kernel()
-    if run is None or weight.dtype != torch.float32:
-        return None
-    if not (run.reads_half and run.takes(weight, weight)):
-        return None
+    if run is None or weight.dtype != torch.float32 or not run.takes(weight, weight):
+        return Linear(weight, bias)
     half = weight.half()
-    return half if torch.equal(half.float(), weight) else None
+    if not torch.equal(half.float(), weight):
+        return Linear(weight, bias)
+    if blocks is not None and blocks.takes(weight, torch.float16):
+        return Linear(weight, bias, blocked=blocks.pack(weight, torch.float16))
+    return Linear(weight, bias, half if run.reads_half else None)

@@ -7,14 +7,17 @@ import torch
 from torch import Tensor
 
 from plm import hugging_face
+from plm.architectures import maskable_names
 from plm.base import BaseModel
 from plm.checkpoint import stored_config, stored_parameters
 from plm.config import ModelConfig
 from plm.digest import weights_digest
 from plm.errors import BaseModelError
+from plm.linear import BLOCKED
+from plm.native import blocked_kernel
 from plm.network import activation_of, embeddings_of, head_of, layers_of
 from plm.objects import word_token_kind
-from plm.precision import fast_dtype
+from plm.precision import fast_dtype, has_amx
 from plm.tokenizer import Tokenizer, stored_tokenizer
 
 BASES = Path(__file__).parent / "bases"
@@ -40,15 +43,19 @@ def load_base(
         source: name of an embedded base, a local folder, or a hub id. A `Path`, or a string that
             starts with `.`, `~` or `/`, is a folder and nothing else.
         device: `auto` (the first CUDA device if there is one), or a torch device.
-        dtype: of the weights in memory; None takes what the device is fast at. They are read in
-            fp32 first, so that the digest is the same whatever they are served in.
+        dtype: what products with matrices are computed in: float32, bfloat16, float16, or int8 on
+            processors with AVX-512 VNNI; None takes what the device is fast at. All weights are
+            held in it, but for bfloat16 where AVX-512 multiplies it, and for int8: there they are
+            held in float32, and the matrices besides in that type. They are read in fp32 first, so
+            that the digest is the same whatever they are served in.
         random_seed: where given, the weights are not those of the source but drawn from this seed
             as the architecture draws them before it learns; the name says so. A control: what do
             masks learn where there is no knowledge?
 
     Raises:
         BaseModelError: nothing at that source, no masked LM, an unsupported architecture, or a
-            tokenizer that cannot serve; one sentence says which.
+            tokenizer that cannot serve, or a type that the device has no products in; one
+            sentence says which.
     """
     name, place = _locate(source)
     target = _device(device)
@@ -60,7 +67,14 @@ def load_base(
         parameters = hugging_face.random_parameters(place, random_seed)
     tokenizer = _tokenizer(name, place, config)
     digest = weights_digest(parameters)
-    dtype = dtype or fast_dtype(target)
+    products = dtype or fast_dtype(target)
+    dtype = torch.float32 if _in_blocks(parameters, config, target, products) else products
+    if not dtype.is_floating_point:
+        raise BaseModelError(
+            f"{name!r} cannot be served in int8 on {target}: that takes a processor with AVX-512 "
+            "VNNI, the native kernels, and matrices of a multiple of 64 columns; use float32 or "
+            "bfloat16"
+        )
     parameters = _moved(parameters, target, dtype)
     padding = config.padding_index
     positions = config.positions if padding is None else config.positions - padding - 1
@@ -74,8 +88,8 @@ def load_base(
         parameters=parameters,
         tokenizer=tokenizer,
         embeddings=embeddings_of(parameters, config),
-        layers=layers_of(parameters, config),
-        head=head_of(parameters, config),
+        layers=layers_of(parameters, config, products),
+        head=head_of(parameters, config, products),
         activation=activation,
         hidden_size=config.hidden_size,
         heads=config.heads,
@@ -86,6 +100,7 @@ def load_base(
         pad_token_id=pad_token_id,
         device=target,
         dtype=dtype,
+        products=products,
     )
 
 
@@ -137,6 +152,21 @@ def _parameters(name: str, place: str, config: ModelConfig) -> dict[str, Tensor]
                 f"{name!r} has weights that are no finite numbers: {parameter_name}"
             )
     return parameters
+
+
+def _in_blocks(
+    parameters: Mapping[str, Tensor],
+    config: ModelConfig,
+    device: torch.device,
+    products: torch.dtype,
+) -> bool:
+    """Whether the kernel of blocks computes the products, of float32 states."""
+    if device.type != "cpu" or products not in BLOCKED or (blocks := blocked_kernel()) is None:
+        return False
+    if products == torch.bfloat16 and has_amx():
+        return False  # PyTorch multiplies it by AMX tiles
+    names = maskable_names(config.architecture, 1, config.layer_count)
+    return all(blocks.takes(parameters[name], products) for name in names)
 
 
 def _moved(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -12,7 +13,7 @@ from plm.config import ModelConfig
 from plm.embeddings import Embeddings
 from plm.errors import BaseModelError
 from plm.layers import Activation, LayerWeights, Norm
-from plm.linear import Linear, half_of
+from plm.linear import Linear, resident
 
 _TANH_GELU: Activation = partial(functional.gelu, approximate="tanh")
 # By the names that transformers has for them.
@@ -54,29 +55,37 @@ def embeddings_of(parameters: Mapping[str, Tensor], config: ModelConfig) -> Embe
     )
 
 
-def layers_of(parameters: Mapping[str, Tensor], config: ModelConfig) -> tuple[LayerWeights, ...]:
-    """Every layer, the first at index 0."""
+def layers_of(
+    parameters: Mapping[str, Tensor], config: ModelConfig, products: torch.dtype
+) -> tuple[LayerWeights, ...]:
+    """Every layer, the first at index 0, held for products in a type (`resident`).
+
+    Raises:
+        ValueError: no kernel here has products of its matrices in that type.
+    """
     return tuple(
-        _layer(parameters, f"{config.architecture.layers}.{number}", config)
+        _layer(parameters, f"{config.architecture.layers}.{number}", config, products)
         for number in range(config.layer_count)
     )
 
 
-def head_of(parameters: Mapping[str, Tensor], config: ModelConfig) -> Head:
-    """The MLM head."""
+def head_of(parameters: Mapping[str, Tensor], config: ModelConfig, products: torch.dtype) -> Head:
+    """The MLM head, likewise."""
     architecture = config.architecture
     return Head(
-        dense=_linear(parameters, architecture.head_dense),
+        dense=_linear(parameters, architecture.head_dense, products),
         activation=activation_of(architecture.head_activation or config.activation),
         norm=_norm(parameters, architecture.head_norm, config),
-        decoder=_linear(parameters, architecture.decoder),
+        decoder=_linear(parameters, architecture.decoder, products),
     )
 
 
-def _layer(parameters: Mapping[str, Tensor], path: str, config: ModelConfig) -> LayerWeights:
+def _layer(
+    parameters: Mapping[str, Tensor], path: str, config: ModelConfig, products: torch.dtype
+) -> LayerWeights:
     architecture = config.architecture
     linears: dict[Role, Linear] = {
-        role: _linear(parameters, f"{path}.{architecture.roles[role]}") for role in ROLES
+        role: _linear(parameters, f"{path}.{architecture.roles[role]}", products) for role in ROLES
     }
     return LayerWeights(
         **linears,
@@ -85,9 +94,8 @@ def _layer(parameters: Mapping[str, Tensor], path: str, config: ModelConfig) -> 
     )
 
 
-def _linear(parameters: Mapping[str, Tensor], path: str) -> Linear:
-    weight = parameters[f"{path}.weight"]
-    return Linear(weight, parameters[f"{path}.bias"], half_of(weight))
+def _linear(parameters: Mapping[str, Tensor], path: str, products: torch.dtype) -> Linear:
+    return resident(parameters[f"{path}.weight"], parameters[f"{path}.bias"], products)
 
 
 def _norm(parameters: Mapping[str, Tensor], path: str, config: ModelConfig) -> Norm:

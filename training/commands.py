@@ -10,7 +10,7 @@ import torch
 from rich.markdown import Markdown
 
 from masks import MaskError, MaskPack
-from plm import BaseModel, PlmError, load_base
+from plm import BaseModel, PlmError, dtype_named, load_base
 from training.adapt import AdaptConfig, AdaptError, adapt
 from training.adapt.run import Report
 from training.advice import complete_templates, findings_of
@@ -254,11 +254,13 @@ def evaluate_command(
     format: Format = "auto",
     seed: int = 0,
     threads: int | None = None,
+    dtype: str = "float32",
 ) -> None:
     """Assess a pack on the test part of a split, or on every fact of some files.
 
     With a split the probabilities of calibrated masks are held against the test facts too;
-    `further` must then be what the masks were learned with.
+    `further` must then be what the masks were learned with. `dtype` is what products are computed
+    in: what does a faster type cost?
 
     Raises:
         DataError: not exactly one of `split` and `data`, or the files hold nothing usable.
@@ -270,7 +272,7 @@ def evaluate_command(
         raise DataError("--further goes with --split: it says what the masks were learned with")
     _use_threads(threads)
     opened = MaskPack.open(pack)
-    model = load_base(base or opened.base_model)
+    model = load_base(base or opened.base_model, dtype=dtype_named(dtype))
     masks = opened.load_all()
     wordings = pack_templates(masks) | (load_templates(templates) if templates else {})
     most = object_tokens_of(masks)

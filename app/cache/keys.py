@@ -34,7 +34,7 @@ class AnswerKeys:
         for part in (
             _VERSION,
             base.digest.encode(),
-            str(base.dtype).encode(),
+            str(base.products).encode(),
             base.device.type.encode(),
             admitted.tobytes(),
         ):

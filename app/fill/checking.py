@@ -48,7 +48,7 @@ def identity(service: Service, options: FillOptions) -> dict[str, object]:
     """All that the answers depend on, beside the rows."""
     return {
         **model_identity(service),
-        "dtype": str(service.engine.base.dtype),
+        "dtype": str(service.engine.base.products),
         "columns": [options.subject_column, options.relation_column],
         **options.common(),
     }

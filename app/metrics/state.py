@@ -44,7 +44,7 @@ def _info(service: Service) -> Metric:
             "version": relata_version(),
             "base": base.name,
             "device": str(base.device),
-            "dtype": str(base.dtype).removeprefix("torch."),
+            "dtype": str(base.products).removeprefix("torch."),
         },
     )
 

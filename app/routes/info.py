@@ -29,7 +29,7 @@ async def info(service: ReadyService) -> Info:
             mask_token=base.mask_token,
         ),
         device=str(base.device),
-        dtype=str(base.dtype).removeprefix("torch."),
+        dtype=str(base.products).removeprefix("torch."),
         threads=torch.get_num_threads(),
         packs=[
             PackInfo(name=pack.name, base_model=pack.base_model, relations=pack.relations)

@@ -4,15 +4,19 @@ Their twins in PyTorch, in `plm.linear`, `plm.layers` and `plm.readout`, take ov
 missing.
 """
 
+from plm.native.blocked import BlockedKernel, BlockedWeight
 from plm.native.layer import LayerKernel
-from plm.native.loading import kernel, layer_kernel, readout_kernel
+from plm.native.loading import blocked_kernel, kernel, layer_kernel, readout_kernel
 from plm.native.masked_linear import MaskedLinearKernel
 from plm.native.readout import ReadoutKernel
 
 __all__ = [
+    "BlockedKernel",
+    "BlockedWeight",
     "LayerKernel",
     "MaskedLinearKernel",
     "ReadoutKernel",
+    "blocked_kernel",
     "kernel",
     "layer_kernel",
     "readout_kernel",

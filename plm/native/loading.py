@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from plm.native.blocked import BlockedKernel
 from plm.native.layer import LayerKernel
 from plm.native.masked_linear import MaskedLinearKernel
 from plm.native.readout import ReadoutKernel
-from plm.native.variant import Variant, variants
+from plm.native.variant import Variant, blocked_kinds, variants
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +42,33 @@ def readout_kernel() -> ReadoutKernel | None:
 
 
 @cache
+def blocked_kernel() -> BlockedKernel | None:
+    """The kernel of weights in its own order, or None where this processor has none."""
+    return chosen_blocked(_FOLDER)
+
+
+@cache
+def chosen_blocked(folder: Path) -> BlockedKernel | None:
+    """The kernel with those kinds of weights whose products come out right; None without any."""
+    if (library := _library(folder)) is None:
+        return None
+    kinds = []
+    for kind in blocked_kinds(library):
+        if blocked_works(BlockedKernel(library, [kind])):
+            kinds.append(kind)
+        else:
+            logger.warning("the native products of weights in %s give wrong results here", kind)
+    return BlockedKernel(library, kinds) if kinds else None
+
+
+@cache
 def chosen(folder: Path) -> Variant | None:
     """The fastest variant that this processor can run, and that works; None where there is none.
 
     Each is tried on a small product first: a compiler's fault must not become a wrong answer.
     """
-    for variant in _built(folder):
+    library = _library(folder)
+    for variant in () if library is None else variants(library):
         if works(variant):
             return variant
         logger.warning("the native kernels for %s give wrong results here", variant.name)
@@ -88,13 +110,39 @@ def works(variant: Variant) -> bool:
     return all(torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4) for ours, theirs in pairs)
 
 
-def _built(folder: Path) -> list[Variant]:
+def blocked_works(run: BlockedKernel) -> bool:
+    """Whether masked products come out right, of each kind of weights that it has."""
+    generator = torch.Generator().manual_seed(0)
+    # Whole numbers that every type holds as they are.
+    states, weight = (
+        torch.randint(-127, 128, (size, 128), generator=generator).float() for size in (21, 40)
+    )
+    states[:, 0] = weight[:, 1] = 127
+    kept = torch.randint(0, 2, (40, 128), dtype=torch.uint8, generator=generator)
+    bits = np.packbits(kept.numpy(), axis=1, bitorder="little")
+    expected = torch.cat([states[:17] @ (weight * kept).t(), states[17:] @ weight.t()])
+    expected += weight[:, 0]
+    return all(
+        torch.allclose(
+            run(states, run.pack(weight, dtype), weight[:, 0].contiguous(), [bits, None], [17, 4]),
+            expected,
+            rtol=1e-5,
+        )
+        for dtype in run.dtypes
+    )
+
+
+def _library(folder: Path) -> ctypes.CDLL | None:
+    """What was built with the package, if it can be loaded and is of this version."""
     for path in sorted(folder.glob("_kernels*.so")):
         try:
-            return variants(ctypes.CDLL(str(path)))
+            library = ctypes.CDLL(str(path))
+            variants(library)
+            blocked_kinds(library)
+            return library
         except OSError as error:
             # Another machine's, or a torch that brings no OpenMP along.
             logger.info("the native kernels %s cannot be loaded: %s", path.name, error)
         except AttributeError:
             logger.warning("the native kernels %s are of another version: install again", path.name)
-    return []
+    return None

@@ -10,3 +10,18 @@ extern "C" const char* relata_variants() {
 #endif
   return "portable";
 }
+
+// The kinds of weights whose products it has instructions for (blocked.h), parted by spaces.
+extern "C" const char* relata_blocked() {
+#if defined(__x86_64__)
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool bfloat16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  const bool int8 = avx512 && __builtin_cpu_supports("avx512vnni");
+  if (bfloat16 && int8) return "half bfloat16 int8";
+  if (bfloat16) return "half bfloat16";
+  if (int8) return "half int8";
+  if (avx512) return "half";
+#endif
+  return "";
+}

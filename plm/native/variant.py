@@ -51,3 +51,14 @@ def variants(library: ctypes.CDLL) -> list[Variant]:
     library.relata_variants.restype = ctypes.c_char_p
     names: bytes = library.relata_variants()
     return [Variant(name, library) for name in names.decode().split()]
+
+
+def blocked_kinds(library: ctypes.CDLL) -> list[str]:
+    """Kinds of weights in the kernel's own order that this processor has products for.
+
+    Raises:
+        AttributeError: the library is none of ours, or of another version.
+    """
+    library.relata_blocked.restype = ctypes.c_char_p
+    names: bytes = library.relata_blocked()
+    return names.decode().split()

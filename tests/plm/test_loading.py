@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForMaskedLM
 
 import plm
+from plm.native import blocked_kernel
+from plm.precision import has_amx
 from tests.hugging_face import model_of, tokenizer_of
 
 if TYPE_CHECKING:
@@ -74,10 +76,39 @@ def test_random_weights_are_those_of_the_seed_and_of_no_training(tiny: Tiny) -> 
 
 
 def test_the_digest_does_not_depend_on_the_serving_type(bert: Tiny) -> None:
-    half = plm.load_base(bert.folder, device="cpu", dtype=torch.bfloat16)
-    assert half.dtype == torch.bfloat16
-    assert half.layers[0].query.weight.dtype == torch.bfloat16
+    half = plm.load_base(bert.folder, device="cpu", dtype=torch.float16)
+    assert half.dtype == half.products == torch.float16
+    assert half.layers[0].query.weight.dtype == torch.float16
     assert half.digest == bert.base.digest
+    assert plm.load_base(bert.folder, device="cpu", dtype=torch.bfloat16).digest == half.digest
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_bfloat16_is_held_beside_float32_where_the_processor_multiplies_it(
+    bert: Tiny, monkeypatch: pytest.MonkeyPatch, blocked: bool
+) -> None:
+    if not blocked:
+        monkeypatch.setattr("plm.loading.blocked_kernel", lambda: None)
+    elif (found := blocked_kernel()) is None or torch.bfloat16 not in found.dtypes or has_amx():
+        pytest.skip("this processor has no products of bfloat16 but by matrix units")
+    base = plm.load_base(bert.folder, device="cpu", dtype=torch.bfloat16)
+    query = base.layers[0].query
+    assert isinstance(query, plm.Linear)
+    assert base.products == torch.bfloat16
+    assert base.dtype == query.weight.dtype == (torch.float32 if blocked else torch.bfloat16)
+    assert query.in_blocks == blocked
+    assert "bfloat16" in repr(base)
+
+
+def test_int8_is_refused_where_there_are_no_products_in_it(
+    bert: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A matrix of 32 columns fills no vector of integers, on any processor.
+    with pytest.raises(plm.BaseModelError, match="multiple of 64 columns; use float32 or bfloat16"):
+        plm.load_base(bert.folder, device="cpu", dtype=torch.int8)
+    monkeypatch.setattr("plm.loading.blocked_kernel", lambda: None)
+    with pytest.raises(plm.BaseModelError, match="a processor with AVX-512 VNNI"):
+        plm.load_base("minilm-l6-mlm", device="cpu", dtype=torch.int8)
 
 
 def test_half_precision_answers_stay_close(bert: Tiny) -> None:
@@ -234,7 +265,7 @@ def test_a_server_starts_without_importing_transformers() -> None:
 
 
 def test_the_digest_is_taken_of_fp32_only(bert: Tiny) -> None:
-    half = plm.load_base(bert.folder, device="cpu", dtype=torch.bfloat16)
+    half = plm.load_base(bert.folder, device="cpu", dtype=torch.float16)
     with pytest.raises(ValueError, match="fp32 weights"):
         plm.weights_digest(half.parameters)
 

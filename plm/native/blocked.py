@@ -1,0 +1,163 @@
+"""Products of weights that lie in the kernel's own order; the twin of each is in `plm.linear`."""
+
+import ctypes
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Rows of W in a block, and in the two blocks that are read together, as blocked.h has them.
+_BLOCK = 16
+_TOGETHER = 32
+_MOST_DEPTH = 8192
+_LARGEST = 127  # of an integer
+_NAMES = {torch.float16: "half", torch.bfloat16: "bfloat16", torch.int8: "int8"}
+# Weights of a row that stand in 32 bits of a vector.
+_STEPS = {torch.float16: 1, torch.bfloat16: 2, torch.int8: 4}
+
+
+@dataclass(frozen=True, eq=False)
+class BlockedWeight:
+    """A matrix (out, in) in the order in which `blocked.h` reads it.
+
+    Attributes:
+        shape: (out, in).
+        blocks: (blocks, in / step, 16, step) of float16, bfloat16 or int8; zeros after the last.
+        scales: what one of row i's integers stands for, (out,); None for other types.
+    """
+
+    shape: tuple[int, int]
+    blocks: Tensor
+    scales: Tensor | None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights; products of float16 are computed in single precision."""
+        return self.blocks.dtype
+
+    def dense(self) -> Tensor:
+        """The matrix (out, in) that the blocks stand for, float32."""
+        width, depth = self.shape
+        weight = self.blocks.permute(0, 2, 1, 3).reshape(-1, depth)[:width].float()
+        return weight if self.scales is None else weight * self.scales[:, None]
+
+
+class BlockedKernel:
+    """Y = X (W * M)^T + b for rows of many mask sets in one call, on a CPU with AVX-512.
+
+    A mask's bits are operands of the instructions that load the weights. X and Y are float32, and W
+    is one of
+
+    - float16, widened to float32: a product in single precision;
+    - bfloat16: X is rounded to it, and sums are in single precision;
+    - int8: a row of X is rounded to 255 steps of its largest value, a row of W (once, by `pack`)
+      likewise, and sums are exact.
+    """
+
+    def __init__(self, library: ctypes.CDLL, kinds: Collection[str]) -> None:
+        """Of a library, the kinds of weights given: those that this processor has products for."""
+        pointer, count = ctypes.c_void_p, ctypes.c_int64
+        self._runs = {}
+        self._columns = {}
+        for dtype, name in _NAMES.items():
+            if name in kinds:
+                run = getattr(library, f"relata_blocked_{name}_linear")
+                run.argtypes = [*[pointer] * 3, count, *[pointer] * 6, count, count, count]
+                run.restype = ctypes.c_int
+                self._runs[dtype] = run
+                self._columns[dtype] = int(getattr(library, f"relata_blocked_{name}_columns")())
+
+    @property
+    def dtypes(self) -> frozenset[torch.dtype]:
+        """Types of weights that it multiplies."""
+        return frozenset(self._runs)
+
+    def takes(self, weight: Tensor, dtype: torch.dtype) -> bool:
+        """Whether it multiplies a weight (out, in) in that type: on a CPU, and of such a depth."""
+        return (
+            dtype in self._runs
+            and weight.device.type == "cpu"
+            and weight.shape[1] % self._columns[dtype] == 0
+            and 0 < weight.shape[1] <= _MOST_DEPTH
+        )
+
+    def pack(self, weight: Tensor, dtype: torch.dtype) -> BlockedWeight:
+        """Bring a weight (out, in) into the kernel's order and into a type.
+
+        Raises:
+            ValueError: it does not take the weight in this type.
+        """
+        if not self.takes(weight, dtype):
+            raise ValueError(f"the kernel does not take a weight {tuple(weight.shape)} in {dtype}")
+        width, depth = weight.shape
+        scales = None
+        if dtype == torch.int8:
+            weight = weight.float()
+            largest = weight.abs().amax(dim=1)
+            scales = torch.where(largest > 0, largest / _LARGEST, 1.0)
+            weight = (weight / scales[:, None]).round_()
+        weight = weight.to(dtype)
+        if missing := -width % _TOGETHER:
+            weight = torch.cat([weight, weight.new_zeros(missing, depth)])
+        blocks = weight.view(-1, _BLOCK, depth // _STEPS[dtype], _STEPS[dtype])
+        return BlockedWeight((width, depth), blocks.permute(0, 2, 1, 3).contiguous(), scales)
+
+    def __call__(
+        self,
+        states: Tensor,
+        weight: BlockedWeight,
+        bias: Tensor | None,
+        bits: Sequence[NDArray[np.uint8] | None],
+        sizes: Sequence[int],
+    ) -> Tensor:
+        """Apply the mask `bits[i]` to the i-th block of `sizes[i]` rows of (N, in) -> (N, out).
+
+        Args:
+            states: float32 (N, in); N is the sum of the sizes.
+            weight: (out, in), common to all blocks.
+            bias: float32 (out,), or None.
+            bits: uint8 (out, in / 8) each, contiguous; None leaves the weight as it is.
+            sizes: rows of each block.
+
+        Raises:
+            ValueError: sizes or bits do not go with the states.
+        """
+        width, depth = weight.shape
+        rows = states.shape[0]
+        starts = (ctypes.c_int64 * (len(sizes) + 1))(*accumulate(sizes, initial=0))
+        shape = (width, depth // 8)
+        if (
+            states.shape[1] != depth
+            or starts[len(sizes)] != rows
+            or any(part is not None and part.shape != shape for part in bits)
+        ):
+            raise ValueError(f"sizes {tuple(sizes)} or bits do not go with {tuple(states.shape)}")
+        states = states.contiguous()
+        output = states.new_empty(rows, width)
+        # Where the kernel puts the rows as its products read them, and what theirs stand for.
+        single = weight.dtype == torch.float16
+        prepared = states if single else torch.empty_like(states, dtype=weight.dtype)
+        scales = states.new_empty(0 if single else rows)
+        addresses = (ctypes.c_void_p * len(bits))(
+            *(None if part is None else part.ctypes.data for part in bits)
+        )
+        self._runs[weight.dtype](
+            states.data_ptr(),
+            prepared.data_ptr(),
+            scales.data_ptr(),
+            len(bits),
+            ctypes.addressof(starts),
+            ctypes.addressof(addresses),
+            weight.blocks.data_ptr(),
+            None if weight.scales is None else weight.scales.data_ptr(),
+            None if bias is None else bias.data_ptr(),
+            output.data_ptr(),
+            width,
+            depth,
+            torch.get_num_threads(),
+        )
+        return output

@@ -1,0 +1,260 @@
+"""The kernel of blocks beside its twins in PyTorch, and the engine with it."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM
+
+import plm
+from masks import RelationMask, combine_masks, pack_bits
+from plm.linear import MaskedLinear, linear, resident
+from plm.native import BlockedKernel, blocked_kernel
+from plm.native.loading import blocked_works, chosen_blocked
+from plm.precision import has_amx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.plm.conftest import Tiny
+
+TYPES = (torch.float16, torch.bfloat16, torch.int8)
+
+
+@pytest.fixture(params=TYPES, ids=["half", "bfloat16", "int8"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    found = blocked_kernel()
+    if found is None or request.param not in found.dtypes:
+        pytest.skip(f"this processor has no instructions for products in {request.param}")
+    return request.param
+
+
+@pytest.fixture
+def run() -> BlockedKernel:
+    found = blocked_kernel()
+    if found is None:
+        pytest.skip("this processor has no AVX-512, or the native kernels are not built")
+    return found
+
+
+def _rounded(states: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """States as products in a type read them, float64."""
+    if dtype == torch.float16:
+        return states.double()
+    if dtype == torch.bfloat16:
+        return states.bfloat16().double()
+    scales = states.abs().amax(dim=1, keepdim=True) / 127
+    return (states / scales.clamp(min=1e-30)).round().double() * scales.double()
+
+
+def _twin(
+    states: torch.Tensor,
+    dense: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    kept: Sequence[torch.Tensor | None],
+    sizes: Sequence[int],
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    blocks = _rounded(states, dtype).split(list(sizes))
+    weights = [dense if part is None else dense * part for part in kept]
+    products = [x @ w.double().t() for x, w in zip(blocks, weights, strict=True)]
+    return (torch.cat(products) + bias.double()).float()
+
+
+# Fewer rows of W than a block, no multiple of two blocks, one word of bits and many.
+@pytest.mark.parametrize(("width", "depth"), [(1, 64), (50, 128), (384, 384), (129, 1536)])
+# Every number of rows that a tile may have, tiles of several sizes, empty sets, and several ranges.
+@pytest.mark.parametrize(
+    "sizes", [tuple(range(1, 14)), (5, 0, 1, 40, 25), (1,), (300, 7), (97, 96, 95)]
+)
+def test_it_is_the_product_with_the_masked_weights(
+    run: BlockedKernel, dtype: torch.dtype, width: int, depth: int, sizes: tuple[int, ...]
+) -> None:
+    generator = torch.Generator().manual_seed(depth + width)
+    weight = torch.randn(width, depth, generator=generator).half().float()
+    bias = torch.randn(width, generator=generator)
+    states = torch.randn(sum(sizes), depth, generator=generator) * 3
+    kept = [
+        None if place % 3 == 2 else torch.rand(width, depth, generator=generator) > 0.4
+        for place in range(len(sizes))
+    ]
+    bits = [None if part is None else pack_bits(part.numpy()) for part in kept]
+    packed = run.pack(weight, dtype)
+    found = run(states, packed, bias, bits, sizes)
+    expected = _twin(states, packed.dense(), bias, kept=kept, sizes=sizes, dtype=dtype)
+    torch.testing.assert_close(found / depth**0.5, expected / depth**0.5, atol=2e-5, rtol=2e-5)
+    without = run(states, packed, None, bits, sizes)
+    torch.testing.assert_close(without + bias, found, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_do_not_change_the_sums(
+    run: BlockedKernel, dtype: torch.dtype, threads: int
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    packed = run.pack(torch.randn(70, 128, generator=generator), dtype)
+    states = torch.randn(500, 128, generator=generator)
+    expected = run(states, packed, None, [None], [500])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        assert torch.equal(run(states, packed, None, [None], [500]), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_blocks_hold_the_weights(run: BlockedKernel, dtype: torch.dtype) -> None:
+    weight = torch.randn(50, 128, generator=torch.Generator().manual_seed(2))
+    weight[7] = 0
+    packed = run.pack(weight, dtype)
+    assert packed.shape == (50, 128)
+    assert packed.dtype == dtype
+    if dtype == torch.int8:
+        # Off by half a step of the row's largest value at most; and a row of nothing stays nothing.
+        steps = weight.abs().amax(dim=1, keepdim=True) / 127
+        assert bool(((packed.dense() - weight).abs() <= 0.501 * steps).all())
+    else:
+        assert torch.equal(packed.dense(), weight.to(dtype).float())
+    assert not packed.dense()[7].any()
+
+
+def test_rows_of_nothing_give_the_bias(run: BlockedKernel, dtype: torch.dtype) -> None:
+    packed = run.pack(torch.randn(40, 64, generator=torch.Generator().manual_seed(3)), dtype)
+    bias = torch.randn(40, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(run(torch.zeros(3, 64), packed, bias, [None], [3]), bias.expand(3, 40))
+
+
+def test_it_says_what_it_takes(run: BlockedKernel, dtype: torch.dtype) -> None:
+    whole = 64 if dtype == torch.int8 else 32
+    assert run.takes(torch.zeros(5, whole), dtype)
+    assert not run.takes(torch.zeros(5, whole + 8), dtype)
+    assert not run.takes(torch.zeros(5, 16_384), dtype)
+    assert not run.takes(torch.zeros(5, whole), torch.float64)
+    with pytest.raises(ValueError, match="does not take a weight"):
+        run.pack(torch.zeros(5, whole + 8), dtype)
+    packed, bits = run.pack(torch.zeros(4, 64), dtype), np.zeros((4, 8), np.uint8)
+    states = torch.zeros(2, 64)
+    for wrong in ([bits], (3,)), ([bits[:3]], (2,)):
+        with pytest.raises(ValueError, match="do not go with"):
+            run(states, packed, None, *wrong)
+    with pytest.raises(ValueError, match="do not go with"):
+        run(torch.zeros(2, 128), packed, None, [bits], (2,))
+
+
+def test_linears_go_through_it(run: BlockedKernel, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(5)
+    weight = torch.randn(40, 128, generator=generator).half().float()
+    products = torch.float32 if dtype == torch.float16 else dtype
+    base = resident(weight, torch.randn(40, generator=generator), products)
+    assert base.in_blocks
+    assert base.blocked is not None
+    kept = torch.rand(40, 128, generator=generator) > 0.5
+    masked = MaskedLinear(base, pack_bits(kept.numpy()))
+    states = torch.randn(9, 128, generator=generator)
+    with torch.inference_mode():
+        found = linear(states, [masked, base], (4, 5))
+        twin = linear(states, [MaskedLinear(base, masked.bits, native=False)], (9,))[:4]
+    assert base.bias is not None
+    dense = base.blocked.dense()
+    expected = _twin(states, dense, base.bias, kept=[kept, None], sizes=(4, 5), dtype=dtype)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    # In PyTorch nothing is rounded.
+    exact = _twin(states[:4], weight, base.bias, kept=[kept], sizes=(4,), dtype=torch.float16)
+    torch.testing.assert_close(twin, exact, atol=1e-4, rtol=1e-4)
+
+
+def test_what_no_kernel_multiplies_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plm.linear.blocked_kernel", lambda: None)
+    with pytest.raises(ValueError, match=r"no products in torch\.int8"):
+        resident(torch.zeros(4, 64), None, torch.int8)
+    assert resident(torch.zeros(4, 64), None, torch.float32).blocked is None
+
+
+def test_a_kind_that_is_wrong_is_left_out(
+    run: BlockedKernel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(plm.__file__).parent / "native"
+    assert blocked_works(run)
+    right = BlockedKernel.__call__
+    monkeypatch.setattr(
+        BlockedKernel,
+        "__call__",
+        lambda *a: right(*a) * (1 if a[2].dtype == torch.float16 else 1.1),
+    )
+    assert blocked_works(run) == (run.dtypes == {torch.float16})
+    found = chosen_blocked.__wrapped__(folder)
+    assert found is not None
+    assert found.dtypes == {torch.float16}
+    if torch.int8 in run.dtypes:
+        assert "weights in int8 give wrong results" in caplog.text
+
+
+def test_without_the_instructions_there_is_no_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen_blocked.__wrapped__(tmp_path) is None
+    monkeypatch.setattr("plm.native.loading._library", lambda _: ctypes.CDLL(None))
+    monkeypatch.setattr("plm.native.loading.blocked_kinds", lambda _: [])
+    assert chosen_blocked.__wrapped__(tmp_path) is None
+
+
+@pytest.fixture(scope="module")
+def wide(tiny_of: Callable[[str], Tiny], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT whose matrices fill vectors of integers, in the vocabulary of the tiny one."""
+    bert = tiny_of("bert")
+    folder = tmp_path_factory.mktemp("wide") / "model"
+    shutil.copytree(bert.folder, folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=bert.base.vocab_size,
+        hidden_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=256,
+    )
+    # In half precision, as many are published.
+    BertForMaskedLM(config).half().save_pretrained(folder)
+    return folder
+
+
+def test_a_base_answers_about_the_same_in_each_type(
+    bert: Tiny, wide: Path, dtype: torch.dtype
+) -> None:
+    products = torch.float32 if dtype == torch.float16 else dtype
+    if products == torch.bfloat16 and has_amx():
+        pytest.skip("bfloat16 is left to matrix units here")
+    exact = plm.load_base(wide, device="cpu")
+    base = plm.load_base(wide, device="cpu", dtype=products)
+    assert (base.products, base.dtype, base.digest) == (products, torch.float32, exact.digest)
+    rows = [prompt.row for prompt in bert.prompts]
+    expected = plm.Engine(exact).logits(rows, [None] * len(rows))
+    found = plm.Engine(base).logits(rows, [None] * len(rows))
+    assert torch.corrcoef(torch.stack([expected.flatten(), found.flatten()]))[0, 1] > 0.998
+    # The model of PyTorch says that float32 is float32.
+    if products == torch.float32:
+        without = plm.Engine(exact, native=False).logits(rows, [None] * len(rows))
+        torch.testing.assert_close(found, without, atol=1e-5, rtol=1e-5)
+
+
+def test_masks_are_applied_as_their_bits_lie(
+    run: BlockedKernel, bert: Tiny, wide: Path, mask_of: Callable[..., RelationMask]
+) -> None:
+    """No copy of W * M is made, however often a mask is asked for; the answers are the same."""
+    base = plm.load_base(wide, device="cpu")
+    assert base.layers[-1].query.in_blocks
+    masks = [combine_masks([mask_of(base, seed, (2, 3))]) for seed in (1, 2)]
+    engine, dense = plm.Engine(base), plm.Engine(base, native=False)
+    rows = [prompt.row for prompt in bert.prompts]
+    for asked in ([masks[0]] * 5, [*masks, None, *masks], [masks[0]] * 5):
+        torch.testing.assert_close(
+            engine.logits(rows, asked), dense.logits(rows, asked), atol=1e-5, rtol=1e-5
+        )
+    assert engine.cache.stats().entries == 0
+    assert dense.cache.stats().entries > 0
