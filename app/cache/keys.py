@@ -35,6 +35,7 @@ class AnswerKeys:
             _VERSION,
             base.digest.encode(),
             str(base.products).encode(),
+            str(base.dtype).encode(),
             base.device.type.encode(),
             admitted.tobytes(),
         ):

@@ -162,6 +162,11 @@ RELATA_INLINE void transpose(const char* words, Kept* kept) {
 #endif
 }
 
+// Bits that are wanted next: those of a set for two blocks are too few for a processor to foresee.
+void fetch(const uint8_t* bits, long bytes) {
+  for (long from = 0; from < bytes; from += 64) __builtin_prefetch(bits + from);
+}
+
 // The bits of `rows` rows, `row_bytes` apart, in the order of the steps; those of missing rows are 0.
 void order_bits(const uint8_t* bits, long rows, long row_bytes, Kept* kept) {
   constexpr int kWordBytes = kWord / 8;
@@ -306,6 +311,12 @@ extern "C" int RELATA_NAME(linear)(const float* x, [[maybe_unused]] void* prepar
         const int64_t end = (part + 1) * range < rows ? (part + 1) * range : rows;
         const int64_t block = pair * kBlocks;
         for (int64_t set = 0; set < sets; ++set) {
+          const int64_t row_of_w = block * kLanes;
+          if (set + 1 < sets && bits[set + 1]) {
+            const int64_t there = width - row_of_w < kBlocks * kLanes ? width - row_of_w
+                                                                      : kBlocks * kLanes;
+            fetch(bits[set + 1] + row_of_w * depth / 8, there * depth / 8);
+          }
           const int64_t first = starts[set] > part * range ? starts[set] : part * range;
           const int64_t last = starts[set + 1] < end ? starts[set + 1] : end;
           if (first >= last) continue;

@@ -115,6 +115,7 @@ def test_the_model_counts(base: BaseModel, mask: RelationMask) -> None:
         AnswerKeys(base, words),
         AnswerKeys(replace(base, digest="sha256:" + "0" * 64), words),
         AnswerKeys(replace(base, dtype=torch.bfloat16), words),
+        AnswerKeys(replace(base, products=torch.bfloat16), words),
         AnswerKeys(replace(base, device=torch.device("cuda")), words),
         AnswerKeys(base, fewer),
     )
