@@ -25,7 +25,7 @@ from benchmarks.shapes import Shape, drawn_masks, source_of
 from benchmarks.specialists import Specialist, masks_of, specialists_of, unmasked
 from benchmarks.tables import finish, provenance_line, table
 from benchmarks.turns import one_round
-from plm import Engine, load_base
+from plm import Engine, dtype_named, load_base
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,9 @@ def main(
     shape: Annotated[
         Shape | None, typer.Option(help="Drawn weights and masks of this size, in their place.")
     ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="What ours computes products in: float32, bfloat16 or int8.")
+    ] = "float32",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
     masks: Annotated[list[int] | None, typer.Option(help="Numbers of masks.")] = None,
     rows: Annotated[list[int] | None, typer.Option(min=1, max=512, help="Rows of a pass.")] = None,
@@ -99,7 +102,7 @@ def main(
     torch.set_num_threads(threads)
     origin = provenance()
     with source_of(shape, base) as source:
-        model = load_base(source, device="cpu")
+        model = load_base(source, device="cpu", dtype=dtype_named(dtype))
     packed = masks_of(pack)
     if shape is not None:
         packed = drawn_masks(model, packed)
@@ -122,7 +125,7 @@ def main(
             typer.echo(f"{cases[-1]}", err=True)
     origin |= {
         "base": f"{model.name} {model.digest}",
-        "dtype and device": f"{str(model.dtype).removeprefix('torch.')}, {model.device}",
+        "dtype and device": f"{str(model.products).removeprefix('torch.')}, {model.device}",
         "threads": str(threads),
         "passes": f"{rounds} of each, after {warm_up} not counted, masked and unmasked in turns",
         "masks": f"{'those of the pack' if shape is None else '16 that keep half, drawn'}, "

@@ -39,6 +39,7 @@ from plm import (
     Template,
     TopTokens,
     collate,
+    dtype_named,
     load_base,
 )
 
@@ -78,6 +79,9 @@ def main(
     shape: Annotated[
         Shape | None, typer.Option(help="Drawn weights of this size, not the embedded base.")
     ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="What ours computes products in: float32, bfloat16 or int8.")
+    ] = "float32",
     batches: Annotated[
         list[int] | None, typer.Option(min=1, max=512, help="Sentences of a batch.")
     ] = None,
@@ -96,7 +100,7 @@ def main(
     origin = provenance()
     torch.set_num_threads(threads)
     with source_of(shape, BASE) as source, tempfile.TemporaryDirectory() as folder:
-        base = load_base(source, device="cpu", dtype=torch.float32)
+        base = load_base(source, device="cpu", dtype=dtype_named(dtype))
         sides = _sides(base, source, Path(folder), threads=threads, compiled=compiled, piped=piped)
         apart = {name: Comparison() for name in sides if name != "ours"}
         cases = []
@@ -106,6 +110,7 @@ def main(
                 cases.append(_case(base, sides, prompts, rounds, apart))
     origin |= {
         "base": base.name,
+        "ours computes in": str(base.products).removeprefix("torch."),
         "threads": str(threads),
         "rounds": f"{rounds} of each batch, after 3 not counted, the sides in turns",
     }

@@ -29,7 +29,18 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
         "--shape bert-base --batches 1 --batches 8 --batches 32 --lengths 16 --rounds 5 "
         "--no-compiled",
     ),
+    **{
+        f"plain_model_{dtype}": (
+            "plain_model",
+            f"--dtype {dtype} --lengths 9 --lengths 40 --no-compiled",
+        )
+        for dtype in ("bfloat16", "int8")
+    },
     "mixed_masks": ("mixed_masks", ""),
+    **{
+        f"mixed_masks_{dtype}": ("mixed_masks", f"--dtype {dtype} --rows 128")
+        for dtype in ("bfloat16", "int8")
+    },
     "mixed_masks_long": (
         "mixed_masks",
         "--masks 16 --popularity uniform --rows 128 --rows 512 --tokens 16 --tokens 60 "
