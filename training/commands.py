@@ -270,9 +270,10 @@ def evaluate_command(
         raise DataError("give either --split (its test facts are asked) or --data (all are)")
     if further and split is None:
         raise DataError("--further goes with --split: it says what the masks were learned with")
+    products = dtype_named(dtype)
     _use_threads(threads)
     opened = MaskPack.open(pack)
-    model = load_base(base or opened.base_model, dtype=dtype_named(dtype))
+    model = load_base(base or opened.base_model, dtype=products)
     masks = opened.load_all()
     wordings = pack_templates(masks) | (load_templates(templates) if templates else {})
     most = object_tokens_of(masks)

@@ -8,9 +8,8 @@
 // The bits of a mask lie row by row; for each set those of two blocks are brought into the order of
 // the steps, in a few instructions for 16 of them.
 //
-// Who includes this defines RELATA_BLOCKED, the kind of W: RELATA_HALF, RELATA_BFLOAT16 or
-// RELATA_INT8, and RELATA_NAME (the names of its functions). Compiled with OpenMP but not linked with
-// it, see masked_linear.h.
+// Who includes this defines RELATA_BLOCKED, the kind of W (kinds.h), and RELATA_NAME (the names of its
+// functions). Compiled with OpenMP but not linked with it, see masked_linear.h.
 
 #pragma once
 

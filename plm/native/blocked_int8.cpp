@@ -1,17 +1,18 @@
 // The products of weights in int8, for x86-64 with AVX-512.
 
-#if defined(__x86_64__)
+#include "kinds.h"
+
+#if defined(RELATA_BUILDS_BLOCKS)
 
 // The functions below may use these instructions; who calls them asks relata_blocked first.
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"))), \
+    apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")
 #endif
 
-#define RELATA_HALF 0
-#define RELATA_BFLOAT16 1
-#define RELATA_INT8 2
 #define RELATA_BLOCKED RELATA_INT8
 #define RELATA_NAME(name) relata_blocked_int8_##name
 

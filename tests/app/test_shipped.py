@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+import torch
 
 from app.schemas.examples import COMPLETE_EXAMPLES
+from plm.native import blocked_kernel
 
 pytestmark = pytest.mark.shipped
 
@@ -31,3 +33,24 @@ def test_every_relation_answers_under_its_mask(shipped_server: Any) -> None:
         assert masked["mask"]["digest"] == relation["digest"]
         unmasked = client.post("/complete", json=query | {"masked": False}).json()
         assert masked["completions"] != unmasked["completions"]
+
+
+def test_reduced_types_are_served_where_the_processor_has_them(
+    shipped_server: Any, start_server: Any
+) -> None:
+    blocks = blocked_kernel()
+    if blocks is None or torch.int8 not in blocks.dtypes:
+        pytest.skip("this processor has no products in int8")
+    server = start_server("--dtype", "int8")
+    assert server.client.get("/info").json()["dtype"] == "int8"
+    queries = [
+        {"subject": subject, "relation": relation["name"]}
+        for relation in server.client.get("/relations").json()["relations"]
+        for subject in ("dog", "hammer", "rain")
+    ]
+    first = []
+    for client in (shipped_server.client, server.client):
+        results = client.post("/complete", json={"queries": queries}).json()["results"]
+        first.append([result["completions"][0]["object"] for result in results])
+    same = [one == other for one, other in zip(*first, strict=True)]
+    assert sum(same) > 0.8 * len(same)

@@ -60,7 +60,7 @@ def test_two_relations_of_ones_own_from_spreadsheet_to_report(own: Path, base_fo
 
     on_file = run(
         *("evaluate", "--pack", own / "run" / "pack", "--data", own / "own.csv"),
-        *("--base", base_folder, "--out", own / "third"),
+        *("--base", base_folder, "--out", own / "third", "--dtype", "bfloat16"),
     )
     assert on_file.exit_code == 0, on_file.output
     assert len(json.loads((own / "third" / "report.json").read_text())["facts"]["LivesIn"]) == 16
@@ -211,6 +211,7 @@ def test_adapt_reports_and_leaves_a_model(encoder_folder: Path, tmp_path: Path) 
         (["evaluate", "--pack", "none"], "--split"),
         (["evaluate", "--pack", "none", "--split", "x"], "none"),
         (["evaluate", "--pack", "x", "--data", "x", "--further", "y"], "--further goes with"),
+        (["evaluate", "--pack", "x", "--data", "x", "--dtype", "half"], "none of auto, float32"),
         (["calibrate", "--pack", "none"], "either --split"),
         (["calibrate", "--pack", "none", "--split", "x", "--data", "y"], "either --split"),
         (["calibrate", "--pack", "none", "--split", "x"], "none"),

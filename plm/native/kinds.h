@@ -1,0 +1,16 @@
+// Kinds of weights in blocks (blocked.h), and whether the compiler knows the instructions for them.
+
+#pragma once
+
+#define RELATA_HALF 0
+#define RELATA_BFLOAT16 1
+#define RELATA_INT8 2
+
+#if defined(__x86_64__)
+#define RELATA_BUILDS_BLOCKS 1
+#endif
+
+// gcc learned them in version 10, clang in version 9.
+#if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 9 : __GNUC__ >= 10)
+#define RELATA_BUILDS_BFLOAT16 1
+#endif
