@@ -43,7 +43,8 @@ class Case:
         unmasked_rows_a_second: without.
         ratio: of the two, pass by pass.
         gflops: GFLOP/s of the masked pass's matrix products, over all of its time.
-        of_product: that, over what torch reaches for a product of (tokens, H) x (H, 4 H).
+        of_product: that, over what torch reaches for a product of (tokens, H) x (H, 4 H), in the
+            same type.
     """
 
     masks: int
@@ -162,7 +163,7 @@ def measure(
             prompts = [probe.row for probe in probes]
             counted.append(sum(len(row.input_ids) for row in prompts))
             gflops.append(pass_gflop(engine.base, prompts) / seconds["masked"])
-            bare.append(product_rate(counted[-1], hidden, 4 * hidden))
+            bare.append(product_rate(counted[-1], hidden, 4 * hidden, engine.base.products))
             sets.append(len({one.mask.digest for one in who}))
     return Case(
         len(chosen),
@@ -211,7 +212,8 @@ def _markdown(result: Result) -> list[str]:
         table(header, lines),
         f"Medians over passes, least and largest in brackets. GFLOP/s are the pass's matrix "
         f"products over all of its time, beside one product of its tokens with a matrix of "
-        f"(hidden, 4 hidden) in torch. The process holds {result.rss_mib:.0f} MiB at the end.",
+        f"(hidden, 4 hidden) in torch, in the same type. The process holds "
+        f"{result.rss_mib:.0f} MiB at the end.",
         provenance_line(result.origin),
     ]
 

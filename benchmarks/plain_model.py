@@ -206,6 +206,7 @@ def _case(
     gflop = pass_gflop(base, [prompt.row for prompt in prompts])
     tokens = sum(len(prompt.input_ids) for prompt in prompts)
     bare: list[float] = []
+    hidden = base.hidden_size
     for number in range(rounds + 3):
         for name, ask in sides.items():
             started = time.perf_counter()
@@ -213,7 +214,7 @@ def _case(
             if number >= 3:
                 seconds[name].append(time.perf_counter() - started)
         if number >= 3:
-            bare.append(product_rate(tokens, base.hidden_size, 4 * base.hidden_size))
+            bare.append(product_rate(tokens, hidden, 4 * hidden, base.products))
     gflops = [gflop / one for one in seconds["ours"]]
     return Case(
         len(prompts),
@@ -254,7 +255,7 @@ def _markdown(result: Result) -> list[str]:
     return [
         table(header, rows),
         "GFLOP/s are our pass's matrix products over all of its time, beside one product of its "
-        "tokens with a matrix of (hidden, 4 hidden) in torch.",
+        "tokens with a matrix of (hidden, 4 hidden) in torch, in the same type.",
         agreement_table(result.agreement),
         provenance_line(result.origin),
     ]

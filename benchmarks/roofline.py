@@ -11,10 +11,18 @@ from plm import BaseModel, EncodedRow
 _TRIES = 5
 
 
-def product(rows: int, depth: int, width: int) -> Callable[[], object]:
-    """One float32 product (rows, depth) x (depth, width) in torch, of numbers that are drawn."""
-    left, right = torch.randn(rows, depth), torch.randn(depth, width)
-    place = torch.zeros(rows, width)
+def product(
+    rows: int, depth: int, width: int, dtype: torch.dtype = torch.float32
+) -> Callable[[], object]:
+    """One product (rows, depth) x (depth, width) in torch, of numbers that are drawn in a type."""
+    if dtype == torch.int8:
+        whole = [
+            torch.randint(-127, 128, size, dtype=dtype) for size in ((rows, depth), (width, depth))
+        ]
+        # Torch has no public product of integers that is fast on a CPU.
+        return lambda: torch._int_mm(whole[0], whole[1].t())
+    left, right = torch.randn(rows, depth).to(dtype), torch.randn(depth, width).to(dtype)
+    place = torch.zeros(rows, width, dtype=dtype)
     return lambda: torch.mm(left, right, out=place)
 
 
@@ -30,9 +38,9 @@ def copy(gigabytes: float) -> Callable[[], object]:
     return lambda: place.copy_(source)
 
 
-def product_rate(rows: int, depth: int, width: int) -> float:
+def product_rate(rows: int, depth: int, width: int, dtype: torch.dtype = torch.float32) -> float:
     """GFLOP/s that `product` reaches here with torch's threads, at its quickest."""
-    work = product(rows, depth, width)
+    work = product(rows, depth, width, dtype)
     work()
     return product_gflop(rows, depth, width) / min(seconds_of(work) for _ in range(_TRIES))
 

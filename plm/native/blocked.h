@@ -285,6 +285,7 @@ extern "C" int RELATA_NAME(linear)(const float* x, [[maybe_unused]] void* prepar
                                    int64_t width, int64_t depth, int64_t threads) {
   if (depth % kWord || depth <= 0 || depth > kMostDepth) return -1;
   const int64_t rows = starts[sets];
+  if (rows == 0) return 0;
   const int64_t pairs = (width + kBlocks * kLanes - 1) / (kBlocks * kLanes);
   // With few blocks for each thread the rows are divided too.
   int64_t ranges = (4 * threads + pairs - 1) / pairs;

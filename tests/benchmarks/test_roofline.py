@@ -33,4 +33,8 @@ def test_a_product_and_a_copy_are_what_their_names_say() -> None:
     assert isinstance(copied, torch.Tensor)
     assert copied.nbytes == 1000
     assert bool((copied == 1).all())
-    assert product_rate(8, 8, 8) > 0
+    for dtype in (torch.float32, torch.bfloat16, torch.int8):
+        made = product(3, 4, 5, dtype)()
+        assert isinstance(made, torch.Tensor)
+        assert made.shape == (3, 5)
+        assert product_rate(8, 8, 8, dtype) > 0

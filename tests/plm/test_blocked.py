@@ -72,7 +72,7 @@ def _twin(
 @pytest.mark.parametrize(("width", "depth"), [(1, 64), (50, 128), (384, 384), (129, 1536)])
 # Every number of rows that a tile may have, tiles of several sizes, empty sets, and several ranges.
 @pytest.mark.parametrize(
-    "sizes", [tuple(range(1, 14)), (5, 0, 1, 40, 25), (1,), (300, 7), (97, 96, 95)]
+    "sizes", [tuple(range(1, 14)), (5, 0, 1, 40, 25), (0,), (1,), (300, 7), (97, 96, 95)]
 )
 def test_it_is_the_product_with_the_masked_weights(
     run: BlockedKernel, dtype: torch.dtype, width: int, depth: int, sizes: tuple[int, ...]
