@@ -171,6 +171,8 @@ class Engine:
                 sets.append(None)
             elif unmade and mask.bits_per_weight == 1:
                 sets.append(self._unmade(mask))
+                if self._never_made:
+                    self.cache.count_ready()
             else:
                 sets.append(self.cache.get(mask))
         return sets, counts

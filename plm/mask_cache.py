@@ -19,7 +19,7 @@ class CacheStats:
     """Counters of a `MaskCache` at one moment.
 
     Attributes:
-        hits: requests answered with a set that was held.
+        hits: requests answered with a set that was held, or that is ready as it is (`count_ready`).
         misses: requests whose set was not held.
         evictions: sets dropped to make room.
         entries: sets held.
@@ -85,6 +85,11 @@ class MaskCache:
         if keep:
             return self._make(mask)
         return masked_layers(self._base, mask, native=self._native)
+
+    def count_ready(self) -> None:
+        """Count a use of a set that nothing has to be made for, since loads apply its bits."""
+        with self._lock:
+            self._hits += 1
 
     def stats(self) -> CacheStats:
         """The counters now."""

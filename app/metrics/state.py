@@ -67,7 +67,7 @@ def _mask_cache(service: Service) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily("relata_mask_cache_sets", "Mask sets kept ready.", stats.entries)
     yield CounterMetricFamily(
-        "relata_mask_cache_hits", "Uses of a mask set that was kept ready.", stats.hits
+        "relata_mask_cache_hits", "Uses of a mask set that was ready.", stats.hits
     )
     yield CounterMetricFamily(
         "relata_mask_cache_misses", "Uses of a mask set that was not.", stats.misses
