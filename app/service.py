@@ -34,15 +34,7 @@ from app.knowledge import Knowledge
 from app.schemas.strict import Outbound
 from app.settings import Settings
 from masks import UnknownRelationError
-from plm import (
-    Engine,
-    Probe,
-    Template,
-    TopTokens,
-    dtype_named,
-    encode_prompt,
-    load_base,
-)
+from plm import Engine, Probe, Template, TopTokens, dtype_named, encode_prompt, load_base
 
 logger = logging.getLogger(__name__)
 

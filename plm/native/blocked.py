@@ -3,12 +3,11 @@
 import ctypes
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from plm.native.mask_sets import Bits, mask_sets
 
 # Rows of W in a block, and in the two blocks that are read together, as blocked.h has them.
 _BLOCK = 16
@@ -111,7 +110,7 @@ class BlockedKernel:
         states: Tensor,
         weight: BlockedWeight,
         bias: Tensor | None,
-        bits: Sequence[NDArray[np.uint8] | None],
+        bits: Bits,
         sizes: Sequence[int],
     ) -> Tensor:
         """Apply the mask `bits[i]` to the i-th block of `sizes[i]` rows of (N, in) -> (N, out).
@@ -128,23 +127,15 @@ class BlockedKernel:
         """
         width, depth = weight.shape
         rows = states.shape[0]
-        starts = (ctypes.c_int64 * (len(sizes) + 1))(*accumulate(sizes, initial=0))
-        shape = (width, depth // 8)
-        if (
-            states.shape[1] != depth
-            or starts[len(sizes)] != rows
-            or any(part is not None and part.shape != shape for part in bits)
-        ):
-            raise ValueError(f"sizes {tuple(sizes)} or bits do not go with {tuple(states.shape)}")
+        starts, addresses = mask_sets(states, bits, sizes, weight.shape)
+        if states.shape[1] != depth:
+            raise ValueError(f"{tuple(states.shape)} states do not go with {weight.shape} weights")
         states = states.contiguous()
         output = states.new_empty(rows, width)
         # Where the kernel puts the rows as its products read them, and what theirs stand for.
         single = weight.dtype == torch.float16
         prepared = states if single else torch.empty_like(states, dtype=weight.dtype)
         scales = states.new_empty(0 if single else rows)
-        addresses = (ctypes.c_void_p * len(bits))(
-            *(None if part is None else part.ctypes.data for part in bits)
-        )
         self._runs[weight.dtype](
             states.data_ptr(),
             prepared.data_ptr(),

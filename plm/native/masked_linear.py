@@ -2,13 +2,11 @@
 
 import ctypes
 from collections.abc import Sequence
-from itertools import accumulate
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from plm.native.mask_sets import Bits, mask_sets
 from plm.native.variant import Variant
 
 # As masked_linear.h numbers them.
@@ -50,7 +48,7 @@ class MaskedLinearKernel:
         states: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        bits: Sequence[NDArray[np.uint8] | None],
+        bits: Bits,
         sizes: Sequence[int],
         *,
         half: Tensor | None = None,
@@ -75,17 +73,8 @@ class MaskedLinearKernel:
             read, form = half, _HALF
         width, depth = weight.shape
         rows = states.shape[0]
-        # Made without numpy, whose calls cost more than a small batch's product.
-        starts = (ctypes.c_int64 * (len(sizes) + 1))(*accumulate(sizes, initial=0))
-        shape = (width, depth // 8)
-        if starts[len(sizes)] != rows or any(
-            part is not None and part.shape != shape for part in bits
-        ):
-            raise ValueError(f"sizes {tuple(sizes)} or bits do not go with {tuple(states.shape)}")
+        starts, addresses = mask_sets(states, bits, sizes, (width, depth))
         output = states.new_empty(rows, width)
-        addresses = (ctypes.c_void_p * len(bits))(
-            *(None if part is None else part.ctypes.data for part in bits)
-        )
         refused = self._run(
             states.data_ptr(),
             len(bits),
