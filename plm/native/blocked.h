@@ -134,9 +134,8 @@ RELATA_INLINE __m512i quarters_swapped(__m512i v) { return _mm512_shuffle_i64x2(
 RELATA_INLINE __m512i pairs_swapped(__m512i v) { return _mm512_shuffle_epi32(v, _MM_PERM_BADC); }
 
 // The words of 16 rows, as a matrix of units of kStep bits, transposed: the bits of a step together.
-RELATA_INLINE void transpose(const char* words, Kept* kept) {
 #if RELATA_BLOCKED == RELATA_INT8
-  const __m512i low = _mm512_loadu_si512(words), high = _mm512_loadu_si512(words + 64);
+RELATA_INLINE void transpose(__m512i low, __m512i high, Kept* kept) {
   __m512i both[2] = {exchanged(low, high, 8, 0), exchanged(high, low, 8, 0xFF)};
   for (int i = 0; i < 2; ++i) {
     both[i] = exchanged(both[i], halves_swapped(both[i]), 4, 0xF0);
@@ -144,8 +143,9 @@ RELATA_INLINE void transpose(const char* words, Kept* kept) {
     both[i] = exchanged(both[i], pairs_swapped(both[i]), 1, 0xAA);
     _mm512_storeu_si512(kept + 8 * i, both[i]);
   }
+}
 #else
-  __m512i v = _mm512_loadu_si512(words);
+RELATA_INLINE void transpose(__m512i v, Kept* kept) {
   v = exchanged(v, halves_swapped(v), 8, 0xFF00);
   v = exchanged(v, quarters_swapped(v), 4, 0xF0F0);
   v = exchanged(v, pairs_swapped(v), 2, 0xCCCC);
@@ -158,28 +158,79 @@ RELATA_INLINE void transpose(const char* words, Kept* kept) {
 #else
   _mm512_storeu_si512(kept, v);
 #endif
-#endif
 }
+#endif
 
 // Bits that are wanted next: those of a set for two blocks are too few for a processor to foresee.
 void fetch(const uint8_t* bits, long bytes) {
   for (long from = 0; from < bytes; from += 64) __builtin_prefetch(bits + from);
 }
 
-// The bits of `rows` rows, `row_bytes` apart, in the order of the steps; those of missing rows are 0.
+constexpr long kPiece = 16;  // bytes of a row's bits that are brought into order together
+
+// A piece of each of four rows, `apart` rows from one another, in the lanes of a vector; of a piece
+// the `there` first bytes, zeros after them.
+template <bool Whole>
+RELATA_INLINE __m512i pieces_at(const uint8_t* bits, long row_bytes, long apart, long there) {
+  const __mmask16 real = static_cast<__mmask16>((1u << there) - 1);
+  __m128i piece[4];
+  for (long i = 0; i < 4; ++i) {
+    const uint8_t* place = bits + i * apart * row_bytes;
+    piece[i] = Whole ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(place))
+                     : _mm_maskz_loadu_epi8(real, place);
+  }
+  __m512i v = _mm512_castsi128_si512(piece[0]);
+  v = _mm512_mask_broadcast_i32x4(v, 0x00F0, piece[1]);
+  v = _mm512_mask_broadcast_i32x4(v, 0x0F00, piece[2]);
+  return _mm512_mask_broadcast_i32x4(v, 0xF000, piece[3]);
+}
+
+// A piece of each of 16 rows in the order of the steps: its words, those of all rows together, and
+// each of these transposed.
+template <bool Whole>
+RELATA_INLINE void order_pieces(const uint8_t* bits, long row_bytes, Kept* kept, long there) {
+#if RELATA_BLOCKED == RELATA_INT8
+  __m512i first[2], second[2];
+  for (long half = 0; half < 2; ++half) {
+    const uint8_t* rows = bits + half * 8 * row_bytes;
+    const __m512i even = pieces_at<Whole>(rows, row_bytes, 2, there);
+    const __m512i odd = pieces_at<Whole>(rows + row_bytes, row_bytes, 2, there);
+    first[half] = _mm512_unpacklo_epi64(even, odd);
+    second[half] = _mm512_unpackhi_epi64(even, odd);
+  }
+  transpose(first[0], first[1], kept);
+  if (Whole || there > 8) transpose(second[0], second[1], kept + kWord / kStep);
+#else
+  __m512i row[4];
+  for (long i = 0; i < 4; ++i)
+    row[i] = pieces_at<Whole>(bits + i * row_bytes, row_bytes, 4, there);
+  const __m512i lower[2] = {_mm512_unpacklo_epi32(row[0], row[1]),
+                            _mm512_unpacklo_epi32(row[2], row[3])};
+  const __m512i upper[2] = {_mm512_unpackhi_epi32(row[0], row[1]),
+                            _mm512_unpackhi_epi32(row[2], row[3])};
+  const __m512i words[4] = {
+      _mm512_unpacklo_epi64(lower[0], lower[1]), _mm512_unpackhi_epi64(lower[0], lower[1]),
+      _mm512_unpacklo_epi64(upper[0], upper[1]), _mm512_unpackhi_epi64(upper[0], upper[1])};
+  for (long i = 0; i < 4; ++i)
+    if (Whole || there > 4 * i) transpose(words[i], kept + i * kWord / kStep);
+#endif
+}
+
+// The bits of `rows` rows (none if negative), `row_bytes` apart, in the order of the steps; those of
+// missing rows are 0.
 void order_bits(const uint8_t* bits, long rows, long row_bytes, Kept* kept) {
-  constexpr int kWordBytes = kWord / 8;
-  alignas(64) char words[kLanes * kMostDepth / 8];
-  for (long row = 0; row < kLanes; ++row)
-    for (long from = 0; from < row_bytes; from += kWordBytes) {
-      char* place = words + from * kLanes + row * kWordBytes;
-      if (row < rows)
-        __builtin_memcpy(place, bits + row * row_bytes + from, kWordBytes);
-      else
-        __builtin_memset(place, 0, kWordBytes);
-    }
-  for (long from = 0; from < row_bytes; from += kWordBytes)
-    transpose(words + from * kLanes, kept + from * 8 / kStep);
+  alignas(64) uint8_t padded[kLanes * kMostDepth / 8];
+  if (rows < kLanes) {
+    const long there = rows > 0 ? rows * row_bytes : 0;
+    __builtin_memcpy(padded, bits, there);
+    __builtin_memset(padded + there, 0, kLanes * row_bytes - there);
+    bits = padded;
+  }
+  long from = 0;
+  for (; from + kPiece <= row_bytes; from += kPiece)
+    order_pieces<true>(bits + from, row_bytes, kept + from * 8 / kStep, kPiece);
+  if (from < row_bytes)
+    order_pieces<false>(bits + from, row_bytes, kept + from * 8 / kStep, row_bytes - from);
 }
 
 // What a call is about.

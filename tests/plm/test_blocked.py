@@ -68,8 +68,11 @@ def _twin(
     return (torch.cat(products) + bias.double()).float()
 
 
-# Fewer rows of W than a block, no multiple of two blocks, one word of bits and many.
-@pytest.mark.parametrize(("width", "depth"), [(1, 64), (50, 128), (384, 384), (129, 1536)])
+# Fewer rows of W than a block, no multiple of two blocks, words of bits in pieces whole and begun.
+@pytest.mark.parametrize(
+    ("width", "depth"),
+    [(1, 64), (50, 128), (384, 384), (129, 1536), (40, 32), (33, 96), (16, 192), (7, 224)],
+)
 # Every number of rows that a tile may have, tiles of several sizes, empty sets, and several ranges.
 @pytest.mark.parametrize(
     "sizes", [tuple(range(1, 14)), (5, 0, 1, 40, 25), (0,), (1,), (300, 7), (97, 96, 95)]
@@ -86,6 +89,9 @@ def test_it_is_the_product_with_the_masked_weights(
         for place in range(len(sizes))
     ]
     bits = [None if part is None else pack_bits(part.numpy()) for part in kept]
+    if depth % 64 and dtype == torch.int8:
+        assert not run.takes(weight, dtype)
+        return
     packed = run.pack(weight, dtype)
     found = run(states, packed, bias, bits, sizes)
     expected = _twin(states, packed.dense(), bias, kept=kept, sizes=sizes, dtype=dtype)
