@@ -4,6 +4,7 @@ Data walks from `load_base` and `encode_prompt` through `Engine` to `complete`. 
 package imports torch; transformers is imported when a base is loaded.
 """
 
+from plm.affine import AnyLinear, BlockedLinear, Linear, MaskedLinear, PlainLinear
 from plm.architectures import (
     ARCHITECTURES,
     ROLES,
@@ -48,7 +49,6 @@ from plm.errors import (
 )
 from plm.layers import GroupedLayer, LayerWeights, Norm, transformer_layer
 from plm.layout import Layout, Slots
-from plm.linear import AnyLinear, Linear, MaskedLinear
 from plm.loading import embedded_bases, load_base
 from plm.mask_cache import CacheStats, MaskCache
 from plm.masked import MaskedLayers, masked_layers, materialise
@@ -56,6 +56,7 @@ from plm.network import activation_of
 from plm.objects import answer_token_ids, object_text, object_token_id, tokenise_objects
 from plm.packing import PackedRows, pack_rows, span_slots, token_layout
 from plm.pair import EncodedText, check_text, encode_texts
+from plm.parameters import Parameters
 from plm.plausibility import Scored, ScoringPlan, plan_scores
 from plm.precision import dtype_named
 from plm.probe import Probe, Reading, TokenScores, TopTokens
@@ -77,6 +78,7 @@ __all__ = [
     "Architecture",
     "BaseModel",
     "BaseModelError",
+    "BlockedLinear",
     "CacheStats",
     "Candidates",
     "ChoicePlan",
@@ -99,6 +101,8 @@ __all__ = [
     "Norm",
     "ObjectError",
     "PackedRows",
+    "Parameters",
+    "PlainLinear",
     "PlmError",
     "PreparedPass",
     "Probe",

@@ -1,16 +1,17 @@
 """The resident base model, as data and the few things that only the model itself can compute."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from plm.affine import PlainLinear
 from plm.architectures import Architecture, maskable_names
 from plm.embeddings import Embeddings, relative_bias
 from plm.layers import Activation, LayerWeights, Norm
-from plm.linear import Linear, linear
+from plm.linear import linear
+from plm.parameters import Parameters
 from plm.tokenizer import Tokenizer
 
 
@@ -25,10 +26,10 @@ class Head:
         decoder: (V, H), usually tied to the word embeddings.
     """
 
-    dense: Linear
+    dense: PlainLinear
     activation: Activation
     norm: Norm
-    decoder: Linear
+    decoder: PlainLinear
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Logits (N, V) of (N, H) hidden states."""
@@ -43,8 +44,7 @@ class Head:
         """Logits (N, V) of transformed (N, H) states, or (N, K) of the (K,) tokens given alone."""
         decoder = self.decoder
         if token_ids is not None:
-            bias = decoder.bias
-            decoder = Linear(decoder.weight[token_ids], None if bias is None else bias[token_ids])
+            decoder = decoder.only(token_ids)
         return linear(states, [decoder], [len(states)])
 
 
@@ -80,7 +80,7 @@ class BaseModel:
     source: str
     digest: str
     architecture: Architecture
-    parameters: Mapping[str, Tensor]
+    parameters: Parameters
     tokenizer: Tokenizer
     embeddings: Embeddings
     layers: tuple[LayerWeights, ...]
@@ -139,11 +139,13 @@ class BaseModel:
         return {
             name: (rows, columns)
             for name in maskable_names(self.architecture, first, last)
-            for rows, columns in (self.weight(name).shape,)
+            for rows, columns in (self.parameters.shape(name),)
         }
 
     def weight(self, name: str) -> Tensor:
-        """The parameter of that name, not a copy.
+        """The parameter of that name, which is not to be written to.
+
+        Whoever needs it again keeps it: one that is held in another form is made for this.
 
         Raises:
             KeyError: the model has no such parameter.

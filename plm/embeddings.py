@@ -14,7 +14,7 @@ _FURTHEST = 128
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Tables that make the first hidden states.
+    """Tables that make the first hidden states, in the norm's type or a narrower one.
 
     Attributes:
         words: (V, H).
@@ -38,7 +38,7 @@ class Embeddings:
         `token_types` (B, T) are 1 in a second segment; without them all are 0.
         """
         # In the order in which the published classes add, so that rounding is theirs.
-        states = functional.embedding(input_ids, self.words)
+        states = functional.embedding(input_ids, self.words).to(self.norm.weight.dtype)
         if self.token_types is not None:
             states = states + (
                 self.token_types[0]

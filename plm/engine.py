@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from masks import PackedMask
+from plm.affine import BlockedLinear
 from plm.base import BaseModel
 from plm.cuda import cuda_kernel
 from plm.layers import GroupedLayer, LayerWeights
 from plm.mask_cache import MaskCache
 from plm.masked import MaskedLayers, masked_layers
-from plm.native import kernel
+from plm.native import blocked_kernel, kernel
 from plm.objects import answer_token_ids
 from plm.packing import PackedRows, pack_rows
 from plm.probe import Probe, Reading, TopTokens
@@ -63,7 +64,7 @@ class Engine:
         self._layers_by_mask: WeakKeyDictionary[PackedMask, MaskedLayers] = WeakKeyDictionary()
         self._from_bits = native and _applies_bits(base)
         # Where the kernel applies them while it loads the weights, a copy of W * M gains nothing.
-        self._never_made = self._from_bits and base.layers[-1].query.in_blocks
+        self._never_made = self._from_bits and isinstance(base.layers[-1].query, BlockedLinear)
 
     @cached_property
     def words(self) -> Tensor:
@@ -205,8 +206,10 @@ def _applies_bits(base: BaseModel) -> bool:
     """Whether there is a kernel that applies the bits of masks to this base's weights."""
     if base.device.type == "cuda":
         return cuda_kernel() is not None
-    weight = base.layers[-1].query.weight
-    return (run := kernel()) is not None and run.takes(weight, weight)
+    query = base.layers[-1].query
+    if isinstance(query, BlockedLinear):
+        return blocked_kernel() is not None
+    return (run := kernel()) is not None and run.takes(query.weight, query.weight)
 
 
 def _by_mask(masks: Sequence[PackedMask | None]) -> list[int]:

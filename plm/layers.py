@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from plm.affine import AnyLinear, Linear
 from plm.architectures import ROLES, Role
 from plm.layout import Layout, Slots
-from plm.linear import AnyLinear, Linear, linear
+from plm.linear import linear
 from plm.native import LayerKernel, layer_kernel
 
 Activation = Callable[[Tensor], Tensor]
@@ -86,10 +87,8 @@ class LayerWeights:
             if role not in ROLES:
                 raise ValueError(f"no role {role!r}; roles are {', '.join(ROLES)}")
             old = self.linear(role)
-            if weight.shape != old.weight.shape:
-                raise ValueError(
-                    f"{role} has shape {tuple(old.weight.shape)}, not {tuple(weight.shape)}"
-                )
+            if weight.shape != old.shape:
+                raise ValueError(f"{role} has shape {old.shape}, not {tuple(weight.shape)}")
             linears[role] = Linear(weight, old.bias)
         return self.with_linears(linears)
 

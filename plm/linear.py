@@ -6,97 +6,20 @@ by mask set, and the weights of each set, so that a kernel does all sets in one 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import groupby
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from plm.cuda import CudaMaskedLinear, cuda_kernel
-from plm.native import BlockedWeight, MaskedLinearKernel, blocked_kernel, kernel
+from plm.affine import AnyLinear, BlockedLinear, MaskedLinear, PlainLinear
+from plm.cuda import cuda_kernel
+from plm.native import MaskedLinearKernel, blocked_kernel, kernel
 from plm.precision import has_amx
-from plm.unpacking import masked_weight, on_device
 
 # Rows of a mask set, in the mean, from which a product of two dense matrices is no slower than the
 # native kernel: torch packs the weight anew at each call, which many rows repay.
 _MANY_ROWS = 256
-
-# Types that the kernel of blocks alone computes products of float32 states and weights in.
-BLOCKED = (torch.bfloat16, torch.int8)
-
-
-@dataclass(frozen=True, eq=False)
-class Linear:
-    """Weights of an affine map.
-
-    Attributes:
-        weight: (out, in).
-        bias: (out,), or None.
-        half: the weight in float16 where that has the same values and the native kernel reads it,
-            in half the time; None elsewhere.
-        blocked: the weight in the order of the kernel of blocks, which then does the products of
-            float32 states; None elsewhere.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    half: Tensor | None = None
-    blocked: BlockedWeight | None = None
-
-    @property
-    def in_blocks(self) -> bool:
-        """Whether the kernel of blocks does its products."""
-        return self.blocked is not None
-
-
-@dataclass(frozen=True, eq=False)
-class MaskedLinear:
-    """An affine map whose matrix W * M is made when it is needed, and not kept.
-
-    Attributes:
-        base: the affine map without a mask.
-        bits: uint8 (out, ceil(in / 8)), M packed little-endian; at 8 bits a weight (out, in), the
-            values of which M is a 255th.
-        native: whether the native kernel may apply it where it can.
-        bits_per_weight: 1 or 8.
-    """
-
-    base: Linear
-    bits: NDArray[np.uint8]
-    native: bool = True
-    bits_per_weight: int = 1
-
-    @cached_property
-    def device_bits(self) -> Tensor:
-        """The bits on the device of the weights; they stay there as long as this does."""
-        return on_device(self.bits, self.base.weight.device)
-
-    @property
-    def in_blocks(self) -> bool:
-        """Whether the kernel of blocks may do its products."""
-        return self.from_bits and self.base.in_blocks
-
-    @property
-    def from_bits(self) -> bool:
-        """Whether the native kernel may apply it: it knows one bit a weight alone."""
-        return self.native and self.bits_per_weight == 1
-
-    @property
-    def bias(self) -> Tensor | None:
-        """(out,), or None."""
-        return self.base.bias
-
-    @property
-    def weight(self) -> Tensor:
-        """W * M (out, in), good until this thread makes the next one."""
-        return masked_weight(self.base.weight, self.bits, self.bits_per_weight)
-
-
-AnyLinear = Linear | MaskedLinear
 
 
 def linear(
@@ -104,8 +27,8 @@ def linear(
 ) -> Tensor:
     """Apply `parts[i]` to the i-th block of `sizes[i]` rows; (N, in) -> (N, out).
 
-    With a single part it applies to all, and `sizes` is not looked at. Differentiable where all
-    parts are `Linear`. Without `biased` it is the product alone: whoever reads it adds the bias.
+    With a single part it applies to all, and `sizes` is not looked at. Differentiable where no part
+    is under a mask. Without `biased` it is the product alone: whoever reads it adds the bias.
     """
     if not torch.is_grad_enabled() and (out := _native(states, parts, sizes, biased)) is not None:
         return out
@@ -118,7 +41,7 @@ def linear(
         )
     if not parts:
         raise ValueError("there is nothing to apply")
-    output = states.new_empty(len(states), len(_base(parts[0]).weight))
+    output = states.new_empty(len(states), parts[0].shape[0])
     start = 0
     for run, run_sizes in _runs(parts, sizes):
         end = start + sum(run_sizes)
@@ -127,7 +50,7 @@ def linear(
     return output
 
 
-def _base(part: AnyLinear) -> Linear:
+def _base(part: AnyLinear) -> PlainLinear:
     return part.base if isinstance(part, MaskedLinear) else part
 
 
@@ -149,8 +72,8 @@ def _apply_run(
     states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int], output: Tensor, biased: bool
 ) -> None:
     """Write the product of one of `_runs`, (N, in) -> (N, out), into `output`."""
-    masked = any(isinstance(part, MaskedLinear) for part in parts)
-    if masked and (product := _native(states, parts, sizes, biased)) is not None:
+    kernels = any(isinstance(part, MaskedLinear | BlockedLinear) for part in parts)
+    if kernels and (product := _native(states, parts, sizes, biased)) is not None:
         output.copy_(product)
         return
     # Each product is written where it belongs: joining them would copy all states once more.
@@ -166,21 +89,22 @@ def _apply_run(
 def _native(
     states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int], biased: bool
 ) -> Tensor | None:
-    """The same by the native kernel; None where it is not the one to do it."""
+    """The same by a native kernel; None where none is the one to do it."""
     if states.is_cuda:
         return _on_cuda(states, parts, sizes, biased)
-    if not parts or (run := kernel()) is None:
-        return None
-    if (base := _common_base(states, parts, run)) is None:
-        return None
-    blocks = None if states.dtype != torch.float32 or base.blocked is None else blocked_kernel()
-    if blocks is None and _left_to_torch(states, parts, run):
+    if not parts or (base := _common_base(parts)) is None:
         return None
     bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [states.shape[0]] if len(parts) == 1 else sizes
     bias = base.bias if biased else None
-    if blocks is not None and base.blocked is not None:
+    if isinstance(base, BlockedLinear):
+        blocks = blocked_kernel()
+        if blocks is None or states.dtype != torch.float32:
+            return None
         return blocks(states, base.blocked, bias, bits, sizes)
+    run = kernel()
+    if run is None or not run.takes(states, base.weight) or _left_to_torch(states, parts, run):
+        return None
     return run(states, base.weight, bias, bits, sizes, half=base.half)
 
 
@@ -196,12 +120,10 @@ def _left_to_torch(states: Tensor, parts: Sequence[AnyLinear], run: MaskedLinear
     return unmasked and (half or not run.wide)
 
 
-def _common_base(
-    states: Tensor, parts: Sequence[AnyLinear], run: MaskedLinearKernel | CudaMaskedLinear
-) -> Linear | None:
-    """What all parts are of, if a kernel takes it and the bits of every part; None if not."""
+def _common_base(parts: Sequence[AnyLinear]) -> PlainLinear | None:
+    """What all parts are of, if kernels take the bits of every part; None if not."""
     base = _base(parts[0])
-    if any(_base(other) is not base for other in parts) or not run.takes(states, base.weight):
+    if any(_base(other) is not base for other in parts):
         return None
     if not all(part.from_bits for part in parts if isinstance(part, MaskedLinear)):
         return None
@@ -215,33 +137,8 @@ def _on_cuda(
     masked = any(isinstance(part, MaskedLinear) for part in parts)
     if not masked or states.shape[0] > _MANY_ROWS * len(parts) or (run := cuda_kernel()) is None:
         return None
-    if (base := _common_base(states, parts, run)) is None:
+    if (base := _common_base(parts)) is None or not run.takes(states, base.weight):
         return None
     bits = [part.device_bits if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [states.shape[0]] if len(parts) == 1 else sizes
     return run(states, base.weight, base.bias if biased else None, bits, sizes)
-
-
-def resident(weight: Tensor, bias: Tensor | None, products: torch.dtype) -> Linear:
-    """An affine map as it is held for products in a type: its own, or of float32 one of `BLOCKED`.
-
-    Published weights often come in float16; they are held in float32 for what computes in it, and
-    in float16 besides where that has the same values: half as much to read.
-
-    Raises:
-        ValueError: no kernel here has products in that type, or none of a matrix of this depth.
-    """
-    blocks = blocked_kernel()
-    if products in BLOCKED and weight.dtype == torch.float32:
-        if blocks is None:
-            raise ValueError(f"this processor has no products in {products}")
-        return Linear(weight, bias, blocked=blocks.pack(weight, products))
-    run = kernel()
-    if run is None or weight.dtype != torch.float32 or not run.takes(weight, weight):
-        return Linear(weight, bias)
-    half = weight.half()
-    if not torch.equal(half.float(), weight):
-        return Linear(weight, bias)
-    if blocks is not None and blocks.takes(weight, torch.float16):
-        return Linear(weight, bias, blocked=blocks.pack(weight, torch.float16))
-    return Linear(weight, bias, half if run.reads_half else None)

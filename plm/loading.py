@@ -7,16 +7,17 @@ import torch
 from torch import Tensor
 
 from plm import hugging_face
+from plm.affine import BLOCKED, narrowed
 from plm.architectures import maskable_names
 from plm.base import BaseModel
 from plm.checkpoint import stored_config, stored_parameters
 from plm.config import ModelConfig
 from plm.digest import weights_digest
 from plm.errors import BaseModelError
-from plm.linear import BLOCKED
 from plm.native import blocked_kernel
-from plm.network import activation_of, embeddings_of, head_of, layers_of
+from plm.network import activation_of, embeddings_of, head_of, held_weights, layers_of
 from plm.objects import word_token_kind
+from plm.parameters import Parameters
 from plm.precision import fast_dtype, has_amx
 from plm.tokenizer import Tokenizer, stored_tokenizer
 
@@ -76,6 +77,8 @@ def load_base(
             "bfloat16"
         )
     parameters = _moved(parameters, target, dtype)
+    layers = layers_of(parameters, config, products)
+    head = head_of(parameters, config, products)
     padding = config.padding_index
     positions = config.positions if padding is None else config.positions - padding - 1
     mask_token, mask_token_id = _special(name, tokenizer, tokenizer.mask_token, "mask")
@@ -85,11 +88,11 @@ def load_base(
         source=place,
         digest=digest,
         architecture=config.architecture,
-        parameters=parameters,
+        parameters=Parameters(held_weights(parameters, config, layers, head), dtype),
         tokenizer=tokenizer,
         embeddings=embeddings_of(parameters, config),
-        layers=layers_of(parameters, config, products),
-        head=head_of(parameters, config, products),
+        layers=layers,
+        head=head,
         activation=activation,
         hidden_size=config.hidden_size,
         heads=config.heads,
@@ -172,11 +175,16 @@ def _in_blocks(
 def _moved(
     parameters: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """The parameters elsewhere; what was one tensor under two names stays one."""
+    """The parameters elsewhere; what was one tensor under two names stays one.
+
+    On a CPU matrices in float32 are held in half of it where that loses nothing.
+    """
+    narrow = device.type == "cpu" and dtype == torch.float32
     moved: dict[int, Tensor] = {}
     for parameter in parameters.values():
         if id(parameter) not in moved:
-            moved[id(parameter)] = parameter.to(device, dtype)
+            matrix = narrow and parameter.ndim == 2
+            moved[id(parameter)] = narrowed(parameter) if matrix else parameter.to(device, dtype)
     return {name: moved[id(parameter)] for name, parameter in parameters.items()}
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from masks import MaskMismatchError, PackedMask
+from plm.affine import AnyLinear, Linear, MaskedLinear, PlainLinear
 from plm.architectures import MaskableWeight, Role, maskable_weights
 from plm.base import BaseModel
 from plm.layers import LayerWeights
-from plm.linear import AnyLinear, Linear, MaskedLinear
 from plm.unpacking import masked_weight, multiply_into
 
 
@@ -72,10 +72,9 @@ def masked_layers(base: BaseModel, mask: PackedMask, *, native: bool = True) -> 
         if place is None:
             raise MaskMismatchError(f"the mask covers {name}, which {base.name} does not have")
         old = _linear_at(base, place)
-        if tuple(old.weight.shape) != tuple(shape):
+        if old.shape != tuple(shape):
             raise MaskMismatchError(
-                f"the mask has shape {tuple(shape)} for {name}; {base.name} has "
-                f"{tuple(old.weight.shape)}"
+                f"the mask has shape {tuple(shape)} for {name}; {base.name} has {old.shape}"
             )
         masked = MaskedLinear(old, mask.packed[name], native, mask.bits_per_weight)
         by_layer.setdefault(place.layer, {})[place.role] = masked
@@ -123,8 +122,8 @@ def _kept(part: MaskedLinear) -> torch.Tensor:
     return masked_weight(weight, part.bits, part.bits_per_weight)
 
 
-def _linear_at(base: BaseModel, place: MaskableWeight) -> Linear:
+def _linear_at(base: BaseModel, place: MaskableWeight) -> PlainLinear:
     part = base.layers[place.layer - 1].linear(place.role)
-    if not isinstance(part, Linear):
+    if isinstance(part, MaskedLinear):
         raise TypeError(f"{place.name} of the base is under a mask already")
     return part

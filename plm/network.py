@@ -1,19 +1,20 @@
 """The parts of a model as the engine runs them, made of parameters by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from plm.affine import AnyLinear, BlockedLinear, PlainLinear, resident
 from plm.architectures import ROLES, Role
 from plm.base import Head
 from plm.config import ModelConfig
 from plm.embeddings import Embeddings
 from plm.errors import BaseModelError
 from plm.layers import Activation, LayerWeights, Norm
-from plm.linear import Linear, resident
+from plm.native import BlockedWeight
 
 _TANH_GELU: Activation = partial(functional.gelu, approximate="tanh")
 # By the names that transformers has for them.
@@ -76,15 +77,39 @@ def head_of(parameters: Mapping[str, Tensor], config: ModelConfig, products: tor
         dense=_linear(parameters, architecture.head_dense, products),
         activation=activation_of(architecture.head_activation or config.activation),
         norm=_norm(parameters, architecture.head_norm, config),
-        decoder=_linear(parameters, architecture.decoder, products),
+        decoder=_linear(parameters, architecture.decoder, products, shared=config.tied),
     )
+
+
+def held_weights(
+    parameters: Mapping[str, Tensor],
+    config: ModelConfig,
+    layers: Sequence[LayerWeights],
+    head: Head,
+) -> dict[str, Tensor | BlockedWeight]:
+    """The parameters in the forms in which these parts of them are held, so that none is twice."""
+    architecture = config.architecture
+    parts: dict[str, AnyLinear] = {
+        f"{architecture.layers}.{number}.{architecture.roles[role]}": part
+        for number, layer in enumerate(layers)
+        for role, part in layer.linears()
+    }
+    parts |= {architecture.head_dense: head.dense, architecture.decoder: head.decoder}
+    forms: dict[int, Tensor | BlockedWeight] = {}
+    for path, part in parts.items():
+        if isinstance(part, BlockedLinear):
+            form = part.blocked if part.original is None else part.original
+        else:
+            form = part.weight
+        forms[id(parameters[f"{path}.weight"])] = form
+    return {name: forms.get(id(parameter), parameter) for name, parameter in parameters.items()}
 
 
 def _layer(
     parameters: Mapping[str, Tensor], path: str, config: ModelConfig, products: torch.dtype
 ) -> LayerWeights:
     architecture = config.architecture
-    linears: dict[Role, Linear] = {
+    linears: dict[Role, PlainLinear] = {
         role: _linear(parameters, f"{path}.{architecture.roles[role]}", products) for role in ROLES
     }
     return LayerWeights(
@@ -94,8 +119,11 @@ def _layer(
     )
 
 
-def _linear(parameters: Mapping[str, Tensor], path: str, products: torch.dtype) -> Linear:
-    return resident(parameters[f"{path}.weight"], parameters[f"{path}.bias"], products)
+def _linear(
+    parameters: Mapping[str, Tensor], path: str, products: torch.dtype, *, shared: bool = False
+) -> PlainLinear:
+    weight, bias = parameters[f"{path}.weight"], parameters[f"{path}.bias"]
+    return resident(weight, bias, products, shared=shared)
 
 
 def _norm(parameters: Mapping[str, Tensor], path: str, config: ModelConfig) -> Norm:

@@ -14,7 +14,8 @@ from transformers import BertConfig, BertForMaskedLM
 
 import plm
 from masks import RelationMask, combine_masks, pack_bits
-from plm.linear import MaskedLinear, linear, resident
+from plm.affine import BlockedLinear, Linear, MaskedLinear, narrowed, resident
+from plm.linear import linear
 from plm.native import BlockedKernel, blocked_kernel
 from plm.native.loading import blocked_works, chosen_blocked
 from plm.precision import has_amx
@@ -158,9 +159,8 @@ def test_linears_go_through_it(run: BlockedKernel, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(5)
     weight = torch.randn(40, 128, generator=generator).half().float()
     products = torch.float32 if dtype == torch.float16 else dtype
-    base = resident(weight, torch.randn(40, generator=generator), products)
-    assert base.in_blocks
-    assert base.blocked is not None
+    base = resident(narrowed(weight), torch.randn(40, generator=generator), products)
+    assert isinstance(base, BlockedLinear)
     kept = torch.rand(40, 128, generator=generator) > 0.5
     masked = MaskedLinear(base, pack_bits(kept.numpy()))
     states = torch.randn(9, 128, generator=generator)
@@ -177,10 +177,10 @@ def test_linears_go_through_it(run: BlockedKernel, dtype: torch.dtype) -> None:
 
 
 def test_what_no_kernel_multiplies_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plm.linear.blocked_kernel", lambda: None)
+    monkeypatch.setattr("plm.affine.blocked_kernel", lambda: None)
     with pytest.raises(ValueError, match=r"no products in torch\.int8"):
         resident(torch.zeros(4, 64), None, torch.int8)
-    assert resident(torch.zeros(4, 64), None, torch.float32).blocked is None
+    assert isinstance(resident(torch.zeros(4, 64).half(), None, torch.float32), Linear)
 
 
 def test_a_kind_that_is_wrong_is_left_out(
@@ -254,7 +254,7 @@ def test_masks_are_applied_as_their_bits_lie(
 ) -> None:
     """No copy of W * M is made, however often a mask is asked for; the answers are the same."""
     base = plm.load_base(wide, device="cpu")
-    assert base.layers[-1].query.in_blocks
+    assert isinstance(base.layers[-1].query, BlockedLinear)
     masks = [combine_masks([mask_of(base, seed, (2, 3))]) for seed in (1, 2)]
     engine, dense = plm.Engine(base), plm.Engine(base, native=False)
     rows = [prompt.row for prompt in bert.prompts]

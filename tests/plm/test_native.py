@@ -18,7 +18,8 @@ from transformers import AutoModelForMaskedLM
 
 import plm
 from masks import CombinedMask, RelationMask, combine_masks, pack_bits
-from plm.linear import Linear, _native, linear
+from plm.affine import Linear
+from plm.linear import _native, linear
 from plm.native import (
     LayerKernel,
     MaskedLinearKernel,
@@ -237,22 +238,22 @@ def test_half_precision_is_held_where_it_changes_no_value(
     bert: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocked: bool
 ) -> None:
     if not blocked:
-        monkeypatch.setattr("plm.linear.blocked_kernel", lambda: None)
+        monkeypatch.setattr("plm.affine.blocked_kernel", lambda: None)
     elif blocked_kernel() is None:
         pytest.skip("this processor has no products of blocks")
-    assert all(part.half is None for _, part in bert.base.layers[0].linears())
+    assert all(isinstance(part, Linear) for _, part in bert.base.layers[0].linears())
+    assert bert.base.layers[0].query.half is None
     folder = tmp_path / "half"
     shutil.copytree(bert.folder, folder)
     AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
     base = plm.load_base(folder, device="cpu")
     for layer in base.layers:
         for _, part in layer.linears():
-            assert isinstance(part, plm.Linear)
-            held = part.half if part.blocked is None else part.blocked.dense()
-            assert part.in_blocks == blocked
+            assert isinstance(part, plm.BlockedLinear if blocked else plm.Linear)
+            held = part.blocked.dense() if isinstance(part, plm.BlockedLinear) else part.half
             assert held is not None
             assert torch.equal(held.float(), part.weight)
-    assert base.head.decoder.in_blocks == blocked
+    assert isinstance(base.head.decoder, plm.BlockedLinear) == blocked
     rows = [prompt.row for prompt in bert.prompts]
     masks = [bert.mask(seed) for seed in range(5)]
     found = plm.Engine(base).logits(rows, [_for(base, mask) for mask in masks])

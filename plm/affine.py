@@ -1,0 +1,159 @@
+"""Affine maps as a model's layers hold them; `plm.linear` applies them.
+
+A weight is held once, in the form that its products read: another one is made of it when somebody
+asks for that, which serving does not.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plm.native import BlockedWeight, blocked_kernel, kernel
+from plm.unpacking import masked_weight, on_device
+
+# Types that the kernel of blocks alone computes products of float32 states and weights in.
+BLOCKED = (torch.bfloat16, torch.int8)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """An affine map of a dense weight.
+
+    Attributes:
+        weight: (out, in).
+        bias: (out,), or None.
+        half: the weight in float16 where that has the same values and the native kernel reads it,
+            in half the time; None elsewhere.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    half: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        rows, columns = self.weight.shape
+        return rows, columns
+
+    def only(self, rows: Tensor) -> "Linear":
+        """The map to some of the outputs alone, (K,) long."""
+        return Linear(self.weight[rows], None if self.bias is None else self.bias[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class BlockedLinear:
+    """An affine map of float32 states whose products the kernel of blocks does.
+
+    Attributes:
+        blocked: the weight in the order of the kernel.
+        bias: (out,), or None.
+        original: the weight, float16 or float32, where the blocks round it or another part of the
+            model holds it anyway; None: the blocks are all there is of it.
+    """
+
+    blocked: BlockedWeight
+    bias: Tensor | None
+    original: Tensor | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        return self.blocked.shape
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """(out, in) in float32; made when it is first asked for, and kept from then on."""
+        # A tensor made in inference mode would take part in no gradient.
+        with torch.inference_mode(mode=False):
+            return self.blocked.dense() if self.original is None else self.original.float()
+
+    def only(self, rows: Tensor) -> Linear:
+        """The map to some of the outputs alone, (K,) long."""
+        weight = self.weight if self.original is None else self.original
+        return Linear(weight[rows].float(), None if self.bias is None else self.bias[rows])
+
+
+PlainLinear = Linear | BlockedLinear
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedLinear:
+    """An affine map whose matrix W * M is made when it is needed, and not kept.
+
+    Attributes:
+        base: the affine map without a mask.
+        bits: uint8 (out, ceil(in / 8)), M packed little-endian; at 8 bits a weight (out, in), the
+            values of which M is a 255th.
+        native: whether a native kernel may apply it where it can.
+        bits_per_weight: 1 or 8.
+    """
+
+    base: PlainLinear
+    bits: NDArray[np.uint8]
+    native: bool = True
+    bits_per_weight: int = 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        return self.base.shape
+
+    @cached_property
+    def device_bits(self) -> Tensor:
+        """The bits on the device of the weights; they stay there as long as this does."""
+        return on_device(self.bits, self.base.weight.device)
+
+    @property
+    def from_bits(self) -> bool:
+        """Whether a native kernel may apply it: they know one bit a weight alone."""
+        return self.native and self.bits_per_weight == 1
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(out,), or None."""
+        return self.base.bias
+
+    @property
+    def weight(self) -> Tensor:
+        """W * M (out, in), good until this thread makes the next one."""
+        return masked_weight(self.base.weight, self.bits, self.bits_per_weight)
+
+
+AnyLinear = PlainLinear | MaskedLinear
+
+
+def narrowed(weight: Tensor) -> Tensor:
+    """A matrix in float16 if that has the same values, as published ones often do; else itself."""
+    half = weight.half()
+    return half if torch.equal(half.to(weight.dtype), weight) else weight
+
+
+def resident(
+    weight: Tensor, bias: Tensor | None, products: torch.dtype, *, shared: bool = False
+) -> PlainLinear:
+    """An affine map as it is held for products in a type: its weight's own, or one of `BLOCKED`.
+
+    A weight `narrowed` to float16 is meant for products in float32: read as it is by kernels that
+    can, else widened. `shared` if the weight is held by another part of the model too.
+
+    Raises:
+        ValueError: no kernel here has products in that type, or none of a matrix of this depth.
+    """
+    blocks = blocked_kernel()
+    if products in BLOCKED and weight.dtype != products:
+        if blocks is None:
+            raise ValueError(f"this processor has no products in {products}")
+        return BlockedLinear(blocks.pack(weight, products), bias, weight)
+    if weight.dtype != torch.float16 or products != torch.float32:
+        return Linear(weight, bias)
+    if blocks is not None and blocks.takes(weight, torch.float16):
+        packed = blocks.pack(weight, torch.float16)
+        return BlockedLinear(packed, bias, weight if shared else None)
+    whole, run = weight.float(), kernel()
+    read = run is not None and run.reads_half and run.takes(whole, whole)
+    return Linear(whole, bias, weight if read else None)
