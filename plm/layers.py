@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from plm.affine import AnyLinear, Linear
 from plm.architectures import ROLES, Role
+from plm.cuda import cuda_attention
 from plm.layout import Layout, Slots
 from plm.linear import linear
 from plm.native import LayerKernel, layer_kernel
@@ -167,7 +168,9 @@ def transformer_layer(
         apply("value", hidden, tokens),
     )
     if native is None:
-        context = _padded_attention(query, key, value, layout, slots, heads=heads)
+        context = _varlen_attention(query, key, value, layout, slots, heads=heads)
+        if context is None:
+            context = _padded_attention(query, key, value, layout, slots, heads=heads)
     else:
         assert layout.starts is not None
         starts = layout.starts if slots is None else slots.starts
@@ -220,6 +223,29 @@ def _norm_of_sum(
         norm.bias,
         norm.eps,
         states_bias=bias,
+    )
+
+
+def _varlen_attention(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, slots: Slots | None, *, heads: int
+) -> Tensor | None:
+    """Attention of packed rows as they lie, by the Triton kernel; None where it is not the one."""
+    starts = layout.device_starts
+    asked = starts if slots is None else slots.device_starts
+    if torch.is_grad_enabled() or starts is None or asked is None:
+        return None
+    if (run := cuda_attention()) is None or not run.takes(key, heads):
+        return None
+    most = layout.longest if slots is None else slots.positions.shape[1]
+    return run(
+        query,
+        key,
+        value,
+        starts,
+        asked,
+        heads=heads,
+        longest=layout.longest,
+        most_queries=most,
     )
 
 

@@ -33,6 +33,7 @@ class Layout:
         bias: added to attention scores, broadcastable to (B, heads, T, T), or None.
         starts: (B + 1,) where each sentence begins among the N tokens, if these are all that
             attention sees: None where padding is among them, or scores have a bias of their own.
+        device_starts: the same on the device of the states, where there are any.
     """
 
     sentences: int
@@ -40,6 +41,7 @@ class Layout:
     places: Places | None
     bias: Tensor | None
     starts: NDArray[np.int64] | None = None
+    device_starts: Tensor | None = None
 
     def pad(self, states: Tensor) -> Tensor:
         """(N, H) to (B, T, H); a place where no token stands repeats one of its sentence."""
@@ -60,12 +62,14 @@ class Slots:
             repeats one.
         places: of the S slots among the B * P; None where every place is taken.
         starts: (B + 1,) where each sentence's slots begin among the S.
+        device_starts: the same on the device of the states, where somebody put it there.
     """
 
     tokens: Tensor
     positions: Tensor
     places: Places | None
     starts: NDArray[np.int64]
+    device_starts: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.tokens.shape[0])

@@ -78,13 +78,14 @@ def token_layout(base: BaseModel, lengths: Sequence[int]) -> Layout:
         raise ValueError("a layout has at least one sentence")
     taken = _taken(lengths)
     attention_mask = torch.from_numpy(taken.astype(np.int64)).to(base.device)
-    plain = base.architecture.relative_positions is None
+    starts = _starts(lengths) if base.architecture.relative_positions is None else None
     return Layout(
         len(lengths),
         max(lengths),
         _places(base, taken),
         attention_bias(base, attention_mask),
-        _starts(lengths) if plain else None,
+        starts,
+        None if starts is None else torch.from_numpy(starts).to(base.device),
     )
 
 
@@ -96,12 +97,7 @@ def span_slots(
     within = np.where(taken, np.arange(taken.shape[1]), 0)
     positions = np.array(firsts)[:, None] + within
     starts = _starts(lengths)[:-1]
-    return Slots(
-        torch.from_numpy((starts[:, None] + positions)[taken]).to(base.device),
-        torch.from_numpy(positions).to(base.device),
-        _places(base, taken),
-        _starts(counts),
-    )
+    return _slots_at(base, (starts[:, None] + positions)[taken], positions, taken, counts)
 
 
 def _slots(base: BaseModel, rows: Sequence[EncodedRow], lengths: Sequence[int]) -> Slots:
@@ -112,12 +108,23 @@ def _slots(base: BaseModel, rows: Sequence[EncodedRow], lengths: Sequence[int]) 
     # A sentence with fewer slots than the most asks again at its first.
     positions = np.where(taken, 0, [[row.slots[0]] for row in rows])
     positions[taken] = flat
-    tokens = np.repeat(starts, counts) + flat
+    return _slots_at(base, np.repeat(starts, counts) + flat, positions, taken, counts)
+
+
+def _slots_at(
+    base: BaseModel,
+    tokens: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    taken: NDArray[np.bool_],
+    counts: Sequence[int],
+) -> Slots:
+    starts = _starts(counts)
     return Slots(
         torch.from_numpy(tokens).to(base.device),
         torch.from_numpy(positions).to(base.device),
         _places(base, taken),
-        _starts(counts),
+        starts,
+        torch.from_numpy(starts).to(base.device),
     )
 
 

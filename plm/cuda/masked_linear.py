@@ -1,6 +1,6 @@
 """Y = X (W * M)^T + b for rows of many mask sets in one launch, from the packed bits.
 
-Importing this module imports Triton; `plm.cuda.kernel` does so where there is one. A program makes
+Importing this module imports Triton; `plm.cuda.loading` does so where there is one. A program makes
 one tile of Y: rows of one set against columns of all depth. The tile of W is the same for all sets
 and comes from the second-level cache after the first; bits select what of it is loaded, so that
 W * M never lies in memory.

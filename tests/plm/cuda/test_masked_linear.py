@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 GPU = torch.cuda.is_available()
 
 from plm.cuda import CudaMaskedLinear, cuda_kernel  # noqa: E402
-from plm.cuda.kernel import works  # noqa: E402
+from plm.cuda.linear import linear_works  # noqa: E402
 from plm.cuda.masked_linear import masked_linear  # noqa: E402
 
 if TYPE_CHECKING:
@@ -109,13 +109,13 @@ def test_sizes_and_bits_must_go_with_the_states(kernel: CudaMaskedLinear) -> Non
 
 
 def test_it_is_tried_before_it_is_used(kernel: CudaMaskedLinear) -> None:
-    assert works(kernel, DEVICE)
+    assert linear_works(kernel, DEVICE)
 
     class Wrong(CudaMaskedLinear):
         def __call__(self, *arguments: object) -> torch.Tensor:  # type: ignore[override]
             return kernel(*arguments) + 1  # type: ignore[arg-type]
 
-    assert not works(Wrong(masked_linear), DEVICE)
+    assert not linear_works(Wrong(masked_linear), DEVICE)
 
 
 @pytest.mark.skipif(GPU, reason="there is a GPU here")

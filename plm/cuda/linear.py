@@ -1,8 +1,6 @@
-"""Finds the Triton kernel, and calls it."""
+"""Calls the Triton kernel of masked linears; `plm.linear` has its twin in PyTorch."""
 
-import logging
 from collections.abc import Sequence
-from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -10,8 +8,6 @@ import torch
 from torch import Tensor
 
 from plm.unpacking import spread_bits
-
-logger = logging.getLogger(__name__)
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _COLUMNS, _DEPTH = 64, 64
@@ -95,28 +91,7 @@ class CudaMaskedLinear:
         return output
 
 
-@cache
-def cuda_kernel() -> CudaMaskedLinear | None:
-    """The kernel, or None where there is no Triton or no CUDA, or where it does not work.
-
-    It is tried once on a small product: whatever a compiler or driver has against it shows then,
-    and the twin in PyTorch serves.
-    """
-    if not torch.cuda.is_available():
-        return None
-    try:
-        from plm.cuda.masked_linear import masked_linear  # noqa: PLC0415 - triton is optional
-
-        kernel = CudaMaskedLinear(masked_linear)
-        if works(kernel, torch.device("cuda")):
-            return kernel
-        logger.warning("the Triton kernel gives wrong products here; PyTorch serves in its place")
-    except Exception as error:
-        logger.warning("the Triton kernel cannot be used (%s); PyTorch serves in its place", error)
-    return None
-
-
-def works(kernel: CudaMaskedLinear, device: torch.device) -> bool:
+def linear_works(kernel: CudaMaskedLinear, device: torch.device) -> bool:
     """Whether a small product of three sets comes out right on a device."""
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(21, 40, generator=generator).to(device)
