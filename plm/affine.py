@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plm.native import BlockedWeight, blocked_kernel, kernel
-from plm.unpacking import masked_weight, on_device
+from plm.unpacking import masked_weight, on_device, spread_bits
 
 # Types that the kernel of blocks alone computes products of float32 states and weights in.
 BLOCKED = (torch.bfloat16, torch.int8)
@@ -121,7 +121,11 @@ class MaskedLinear:
     @property
     def weight(self) -> Tensor:
         """W * M (out, in), good until this thread makes the next one."""
-        return masked_weight(self.base.weight, self.bits, self.bits_per_weight)
+        weight = self.base.weight
+        if weight.is_cuda and self.bits_per_weight == 1:
+            # From the bits that are there: nothing crosses the bus.
+            return spread_bits(self.device_bits, weight.shape[1]).to(weight.dtype).mul_(weight)
+        return masked_weight(weight, self.bits, self.bits_per_weight)
 
 
 AnyLinear = PlainLinear | MaskedLinear

@@ -135,9 +135,11 @@ def _on_cuda(
 ) -> Tensor | None:
     """The same by the Triton kernel, for masks alone: torch's own products are hard to beat."""
     masked = any(isinstance(part, MaskedLinear) for part in parts)
-    if not masked or states.shape[0] > _MANY_ROWS * len(parts) or (run := cuda_kernel()) is None:
+    if not masked or (run := cuda_kernel()) is None:
         return None
     if (base := _common_base(parts)) is None or not run.takes(states, base.weight):
+        return None
+    if states.shape[0] >= run.dense_from(base.weight) * len(parts):
         return None
     bits = [part.device_bits if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [states.shape[0]] if len(parts) == 1 else sizes

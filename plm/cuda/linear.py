@@ -1,5 +1,6 @@
 """Calls the Triton kernel of masked linears; `plm.linear` has its twin in PyTorch."""
 
+import logging
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from plm.cuda.choice import dense_from
 from plm.unpacking import spread_bits
+
+logger = logging.getLogger(__name__)
 
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _COLUMNS, _DEPTH = 64, 64
@@ -20,6 +24,7 @@ class CudaMaskedLinear:
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
+        self._dense_from: dict[tuple[torch.Size, torch.dtype], int] = {}
 
     def takes(self, states: Tensor, weight: Tensor) -> bool:
         """Whether it can multiply these: floating-point, of one type, on a CUDA device."""
@@ -29,6 +34,19 @@ class CudaMaskedLinear:
             and states.dtype in _TYPES
             and weight.is_contiguous()
         )
+
+    def dense_from(self, weight: Tensor) -> int:
+        """Rows of a mask set from which a dense W * M is faster; measured once for each shape."""
+        key = (weight.shape, weight.dtype)
+        if key not in self._dense_from:
+            self._dense_from[key] = dense_from(self, weight)
+            logger.info(
+                "a weight %s in %s: masks are applied from their bits below %d rows a mask",
+                tuple(weight.shape),
+                weight.dtype,
+                self._dense_from[key],
+            )
+        return self._dense_from[key]
 
     def __call__(
         self,

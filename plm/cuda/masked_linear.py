@@ -2,7 +2,7 @@
 
 Importing this module imports Triton; `plm.cuda.loading` does so where there is one. A program makes
 one tile of Y: rows of one set against columns of all depth. The tile of W is the same for all sets
-and comes from the second-level cache after the first; bits select what of it is loaded, so that
+and comes from the second-level cache after the first; bits select what of it stays, so that
 W * M never lies in memory.
 """
 
@@ -37,7 +37,7 @@ def masked_linear(  # type: ignore[no-untyped-def]
     rows = first + tl.arange(0, ROWS)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     real_rows = (rows < end)[:, None]
-    real_columns = (columns < width)[None, :]
+    real_columns = columns < width
     sums = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
     for step in range(STEPS):
         places = step * DEPTH + tl.arange(0, DEPTH)
@@ -47,19 +47,23 @@ def masked_linear(  # type: ignore[no-untyped-def]
             mask=real_rows & inside[None, :],
             other=0.0,
         )
-        real = real_columns & inside[:, None]
+        # The weights are read whole: loads that depend on bits would be of single weights.
+        weights = tl.load(
+            w + columns[:, None] * depth + places[None, :],
+            mask=real_columns[:, None] & inside[None, :],
+            other=0.0,
+        )
+        octets = step * (DEPTH // 8) + tl.arange(0, DEPTH // 8)
         kept = tl.load(
-            bits + columns[None, :] * bytes_a_row + (places // 8)[:, None],
-            mask=real & (address != 0),
+            bits + columns[:, None] * bytes_a_row + octets[None, :],
+            mask=real_columns[:, None] & (octets < bytes_a_row)[None, :] & (address != 0),
             other=255,
         )
-        kept = (kept >> (places % 8)[:, None].to(tl.uint8)) & 1
-        # What the mask removes is not even read.
-        weights = tl.load(
-            w + columns[None, :] * depth + places[:, None], mask=real & (kept != 0), other=0.0
-        )
-        sums = tl.dot(states, weights, sums, input_precision="ieee")
+        kept = (kept[:, :, None] >> tl.arange(0, 8).to(tl.uint8)[None, None, :]) & 1
+        kept = tl.reshape(kept, (COLUMNS, DEPTH))
+        weights = tl.where(kept != 0, weights, 0.0)
+        sums = tl.dot(states, tl.trans(weights), sums, input_precision="ieee")
     if HAS_BIAS:
-        sums += tl.load(bias + columns, mask=columns < width, other=0.0)[None, :].to(tl.float32)
+        sums += tl.load(bias + columns, mask=real_columns, other=0.0)[None, :].to(tl.float32)
     place = y + rows[:, None] * width + columns[None, :]
-    tl.store(place, sums.to(y.dtype.element_ty), mask=real_rows & real_columns)
+    tl.store(place, sums.to(y.dtype.element_ty), mask=real_rows & real_columns[None, :])

@@ -163,6 +163,7 @@ def test_a_mixed_batch_goes_through_it_in_one_launch_for_each_linear(
         return product
 
     monkeypatch.setattr(CudaMaskedLinear, "takes", lambda *_: True)
+    monkeypatch.setattr(CudaMaskedLinear, "dense_from", lambda *_: 256)
     monkeypatch.setattr(linear_module, "cuda_kernel", lambda: kernel)
     monkeypatch.setattr(linear_module, "_native", on_cuda)
     rows = [prompt.row for prompt in tiny.prompts]
