@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plm.native import BlockedWeight, blocked_kernel, kernel
+from plm.native import BlockedWeight, PackedBits, blocked_kernel, kernel
 from plm.unpacking import masked_weight, on_device, spread_bits
 
 # Types that the kernel of blocks alone computes products of float32 states and weights in.
@@ -108,7 +108,12 @@ class MaskedLinear:
         """The bits on the device of the weights; they stay there as long as this does."""
         return on_device(self.bits, self.base.weight.device)
 
-    @property
+    @cached_property
+    def packed(self) -> PackedBits:
+        """The bits as the native kernels are given them."""
+        return PackedBits(self.bits)
+
+    @cached_property
     def from_bits(self) -> bool:
         """Whether a native kernel may apply it: they know one bit a weight alone."""
         return self.native and self.bits_per_weight == 1

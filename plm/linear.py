@@ -94,7 +94,7 @@ def _native(
         return _on_cuda(states, parts, sizes, biased)
     if not parts or (base := _common_base(parts)) is None:
         return None
-    bits = [part.bits if isinstance(part, MaskedLinear) else None for part in parts]
+    bits = [part.packed if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [states.shape[0]] if len(parts) == 1 else sizes
     bias = base.bias if biased else None
     if isinstance(base, BlockedLinear):
@@ -123,10 +123,12 @@ def _left_to_torch(states: Tensor, parts: Sequence[AnyLinear], run: MaskedLinear
 def _common_base(parts: Sequence[AnyLinear]) -> PlainLinear | None:
     """What all parts are of, if kernels take the bits of every part; None if not."""
     base = _base(parts[0])
-    if any(_base(other) is not base for other in parts):
-        return None
-    if not all(part.from_bits for part in parts if isinstance(part, MaskedLinear)):
-        return None
+    # One loop, since a pass of many sets spends a good part of its time here.
+    for part in parts:
+        if part is not base and not (
+            isinstance(part, MaskedLinear) and part.base is base and part.from_bits
+        ):
+            return None
     return base
 
 

@@ -7,6 +7,7 @@ missing.
 from plm.native.blocked import BlockedKernel, BlockedWeight
 from plm.native.layer import LayerKernel
 from plm.native.loading import blocked_kernel, kernel, layer_kernel, readout_kernel
+from plm.native.mask_sets import PackedBits
 from plm.native.masked_linear import MaskedLinearKernel
 from plm.native.readout import ReadoutKernel
 
@@ -15,6 +16,7 @@ __all__ = [
     "BlockedWeight",
     "LayerKernel",
     "MaskedLinearKernel",
+    "PackedBits",
     "ReadoutKernel",
     "blocked_kernel",
     "kernel",

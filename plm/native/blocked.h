@@ -66,7 +66,7 @@ using Prepared = uint8_t;
 constexpr int kStep = 4;
 constexpr int kVectorBytes = 64;
 // The instruction wants one side without a sign: X is raised by this, and what it adds to a sum, this
-// much of the kept weights, is summed along and taken off in the end.
+// much of the kept weights, is taken off in the end: it is the same for all rows under a mask.
 constexpr int kRaised = 128;
 
 RELATA_INLINE __m512i weights_at(const char* w, Kept kept) {
@@ -244,30 +244,37 @@ struct Product {
   long width, depth;
 };
 
+// What a mask set is to two blocks of W.
+struct Mask {
+  const Kept* kept[kBlocks];  // not looked at where nothing is masked
+  int32_t* sums;              // of their kept weights times kRaised, row by row; of int8 alone
+};
+
 RELATA_INLINE __m512i step_at(const Prepared* x) {
   int32_t step;
   __builtin_memcpy(&step, x, 4);
   return _mm512_set1_epi32(step);
 }
 
-// Rows of X from `row` on against two blocks of W; kept is null where nothing is masked.
-template <int Rows, bool Masked>
-__attribute__((noinline)) void tile(const Product& p, long row, long block, const Kept* const (&kept)[kBlocks]) {
+// Rows of X from `row` on against two blocks of W; with Sums, the mask's sums are made on the way.
+template <int Rows, bool Masked, bool Sums>
+__attribute__((noinline)) void tile(const Product& p, long row, long block, const Mask& mask) {
   const long steps = p.depth / kStep;
   const char* w[kBlocks];
   for (int b = 0; b < kBlocks; ++b) w[b] = p.w + (block + b) * steps * kVectorBytes;
   const Prepared* x = p.x + row * p.depth;
   Sum sums[Rows][kBlocks] = {};
 #if RELATA_BLOCKED == RELATA_INT8
-  Sum raised[kBlocks] = {};
+  Sum own[kBlocks] = {};
 #endif
   for (long s = 0; s < steps; ++s) {
     __m512i weights[kBlocks];
     for (int b = 0; b < kBlocks; ++b)
-      weights[b] = weights_at(w[b] + s * kVectorBytes, Masked ? kept[b][s] : Kept(~Kept(0)));
+      weights[b] = weights_at(w[b] + s * kVectorBytes, Masked ? mask.kept[b][s] : Kept(~Kept(0)));
 #if RELATA_BLOCKED == RELATA_INT8
-    for (int b = 0; b < kBlocks; ++b)
-      raised[b] = add(raised[b], _mm512_set1_epi8(char(kRaised)), weights[b]);
+    if (Sums)
+      for (int b = 0; b < kBlocks; ++b)
+        own[b] = add(own[b], _mm512_set1_epi8(char(kRaised)), weights[b]);
 #endif
 #pragma GCC unroll 12
     for (int r = 0; r < Rows; ++r) {
@@ -288,11 +295,13 @@ __attribute__((noinline)) void tile(const Product& p, long row, long block, cons
     const __m512 bias = p.bias ? _mm512_maskz_loadu_ps(there, p.bias + column) : __m512{};
 #if RELATA_BLOCKED == RELATA_INT8
     const __m512 scale = _mm512_maskz_loadu_ps(there, p.w_scales + column);
+    if (Sums) _mm512_storeu_si512(mask.sums + b * kLanes, own[b]);
+    const __m512i raised = _mm512_loadu_si512(mask.sums + b * kLanes);
 #endif
 #pragma GCC unroll 12
     for (int r = 0; r < Rows; ++r) {
 #if RELATA_BLOCKED == RELATA_INT8
-      const __m512 whole = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[r][b], raised[b]));
+      const __m512 whole = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[r][b], raised));
       const __m512 y = whole * scale * p.x_scales[row + r] + bias;
 #else
       const __m512 y = sums[r][b] + bias;
@@ -302,23 +311,23 @@ __attribute__((noinline)) void tile(const Product& p, long row, long block, cons
   }
 }
 
-template <int Rows, bool Masked>
-RELATA_INLINE void tile_of(int rows, const Product& p, long row, long block,
-                           const Kept* const (&kept)[kBlocks]) {
+template <int Rows, bool Masked, bool Sums>
+RELATA_INLINE void tile_of(int rows, const Product& p, long row, long block, const Mask& mask) {
   if (rows == Rows)
-    tile<Rows, Masked>(p, row, block, kept);
+    tile<Rows, Masked, Sums>(p, row, block, mask);
   else if constexpr (Rows > 1)
-    tile_of<Rows - 1, Masked>(rows, p, row, block, kept);
+    tile_of<Rows - 1, Masked, Sums>(rows, p, row, block, mask);
 }
 
 // Rows `first` to `last` of X, all under one mask, against two blocks of W.
-template <bool Masked>
-void meet(const Product& p, long first, long last, long block, const Kept* const (&kept)[kBlocks]) {
+template <bool Masked, bool Sums>
+void meet(const Product& p, long first, long last, long block, const Mask& mask) {
   // Tiles of about the same size: one of a single row would take half as long as one of twelve.
   for (long tiles = (last - first + kTileRows - 1) / kTileRows; tiles > 0; --tiles) {
     const long rows = (last - first + tiles - 1) / tiles;
-    tile_of<kTileRows, Masked>(int(rows), p, first, block, kept);
+    tile_of<kTileRows, Masked, Sums>(int(rows), p, first, block, mask);
     first += rows;
+    if (Sums) return meet<Masked, false>(p, first, last, block, mask);
   }
 }
 
@@ -328,10 +337,12 @@ void meet(const Product& p, long first, long last, long block, const Kept* const
 // and x_scales (rows,) are to work in, and not looked at for weights in half precision. w holds the
 // blocks, an even number of them, and w_scales (width,) what one of an integer stands for; starts has
 // sets + 1 entries, the first row of each set and the number of rows; bits[i] is null for a set
-// without a mask. 0, or -1 where depth is no multiple of relata_blocked_..._columns or too large.
+// without a mask. sums, of int8 alone, is kRaised times the sum of each row of the blocks. 0, or -1
+// where depth is no multiple of relata_blocked_..._columns or too large.
 extern "C" int RELATA_NAME(linear)(const float* x, [[maybe_unused]] void* prepared,
                                    [[maybe_unused]] float* x_scales, int64_t sets,
-                                   const int64_t* starts, const uint8_t* const* bits, const void* w,
+                                   const int64_t* starts, const uint8_t* const* bits,
+                                   [[maybe_unused]] const int32_t* sums, const void* w,
                                    const float* w_scales, const float* bias, float* y,
                                    int64_t width, int64_t depth, int64_t threads) {
   if (depth % kWord || depth <= 0 || depth > kMostDepth) return -1;
@@ -371,9 +382,11 @@ extern "C" int RELATA_NAME(linear)(const float* x, [[maybe_unused]] void* prepar
           const int64_t first = starts[set] > part * range ? starts[set] : part * range;
           const int64_t last = starts[set + 1] < end ? starts[set + 1] : end;
           if (first >= last) continue;
-          const Kept* kept[kBlocks] = {ordered[0], ordered[1]};
+          int32_t kept_sums[kBlocks * kLanes];
+          const Mask mask{{ordered[0], ordered[1]}, kept_sums};
           if (!bits[set]) {
-            meet<false>(p, first, last, block, kept);
+            if (kStep == 4) __builtin_memcpy(kept_sums, sums + row_of_w, sizeof kept_sums);
+            meet<false, false>(p, first, last, block, mask);
             continue;
           }
           for (int b = 0; b < kBlocks; ++b) {
@@ -381,7 +394,7 @@ extern "C" int RELATA_NAME(linear)(const float* x, [[maybe_unused]] void* prepar
             const int64_t there = width - row < kLanes ? width - row : kLanes;
             order_bits(bits[set] + row * depth / 8, there, depth / 8, ordered[b]);
           }
-          meet<true>(p, first, last, block, kept);
+          meet<true, kStep == 4>(p, first, last, block, mask);
         }
       }
   }

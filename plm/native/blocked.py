@@ -14,6 +14,7 @@ _BLOCK = 16
 _TOGETHER = 32
 _MOST_DEPTH = 8192
 _LARGEST = 127  # of an integer
+_RAISED = 128  # as blocked.h has it
 _NAMES = {torch.float16: "half", torch.bfloat16: "bfloat16", torch.int8: "int8"}
 # Weights of a row that stand in 32 bits of a vector.
 _STEPS = {torch.float16: 1, torch.bfloat16: 2, torch.int8: 4}
@@ -27,11 +28,13 @@ class BlockedWeight:
         shape: (out, in).
         blocks: (blocks, in / step, 16, step) of float16, bfloat16 or int8; zeros after the last.
         scales: what one of row i's integers stands for, (out,); None for other types.
+        sums: 128 times the sum of row i's integers, int32, zeros after the last; None likewise.
     """
 
     shape: tuple[int, int]
     blocks: Tensor
     scales: Tensor | None
+    sums: Tensor | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,7 +68,7 @@ class BlockedKernel:
         for dtype, name in _NAMES.items():
             if name in kinds:
                 run = getattr(library, f"relata_blocked_{name}_linear")
-                run.argtypes = [*[pointer] * 3, count, *[pointer] * 6, count, count, count]
+                run.argtypes = [*[pointer] * 3, count, *[pointer] * 7, count, count, count]
                 run.restype = ctypes.c_int
                 self._runs[dtype] = run
                 self._columns[dtype] = int(getattr(library, f"relata_blocked_{name}_columns")())
@@ -103,7 +106,11 @@ class BlockedKernel:
         if missing := -width % _TOGETHER:
             weight = torch.cat([weight, weight.new_zeros(missing, depth)])
         blocks = weight.view(-1, _BLOCK, depth // _STEPS[dtype], _STEPS[dtype])
-        return BlockedWeight((width, depth), blocks.permute(0, 2, 1, 3).contiguous(), scales)
+        blocks = blocks.permute(0, 2, 1, 3).contiguous()
+        if dtype != torch.int8:
+            return BlockedWeight((width, depth), blocks, None)
+        sums = _RAISED * weight.sum(dim=1, dtype=torch.int32)
+        return BlockedWeight((width, depth), blocks, scales, sums)
 
     def __call__(
         self,
@@ -119,7 +126,7 @@ class BlockedKernel:
             states: float32 (N, in); N is the sum of the sizes.
             weight: (out, in), common to all blocks.
             bias: float32 (out,), or None.
-            bits: uint8 (out, in / 8) each, contiguous; None leaves the weight as it is.
+            bits: of the weight, each; None leaves it as it is.
             sizes: rows of each block.
 
         Raises:
@@ -143,6 +150,7 @@ class BlockedKernel:
             len(bits),
             ctypes.addressof(starts),
             ctypes.addressof(addresses),
+            None if weight.sums is None else weight.sums.data_ptr(),
             weight.blocks.data_ptr(),
             None if weight.scales is None else weight.scales.data_ptr(),
             None if bias is None else bias.data_ptr(),

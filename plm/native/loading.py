@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from plm.native.blocked import BlockedKernel
 from plm.native.layer import LayerKernel
+from plm.native.mask_sets import PackedBits
 from plm.native.masked_linear import MaskedLinearKernel
 from plm.native.readout import ReadoutKernel
 from plm.native.variant import Variant, blocked_kinds, variants
@@ -80,7 +81,7 @@ def works(variant: Variant) -> bool:
     generator = torch.Generator().manual_seed(0)
     states, weight = (torch.randn(size, 96, generator=generator) for size in (21, 40))
     kept = torch.randint(0, 2, (40, 96), dtype=torch.uint8, generator=generator)
-    bits = np.packbits(kept.numpy(), axis=1, bitorder="little")
+    bits = PackedBits(np.packbits(kept.numpy(), axis=1, bitorder="little"))
     weight = weight.half().float()
     found = MaskedLinearKernel(variant)(
         states, weight, weight[:, 0].contiguous(), [bits, None], [17, 4], half=weight.half()
@@ -119,7 +120,7 @@ def blocked_works(run: BlockedKernel) -> bool:
     )
     states[:, 0] = weight[:, 1] = 127
     kept = torch.randint(0, 2, (40, 128), dtype=torch.uint8, generator=generator)
-    bits = np.packbits(kept.numpy(), axis=1, bitorder="little")
+    bits = PackedBits(np.packbits(kept.numpy(), axis=1, bitorder="little"))
     expected = torch.cat([states[:17] @ (weight * kept).t(), states[17:] @ weight.t()])
     expected += weight[:, 0]
     return all(

@@ -59,7 +59,7 @@ class MaskedLinearKernel:
             states: (N, in); N is the sum of the sizes.
             weight: (out, in), common to all blocks.
             bias: (out,), or None.
-            bits: uint8 (out, in / 8) each, contiguous; None leaves the weight as it is.
+            bits: of the weight, each; None leaves it as it is.
             sizes: rows of each block.
             half: the weight in float16, if that has the same values: half as much to read.
 

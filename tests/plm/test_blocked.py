@@ -16,7 +16,7 @@ import plm
 from masks import RelationMask, combine_masks, pack_bits
 from plm.affine import BlockedLinear, Linear, MaskedLinear, narrowed, resident
 from plm.linear import linear
-from plm.native import BlockedKernel, blocked_kernel
+from plm.native import BlockedKernel, PackedBits, blocked_kernel
 from plm.native.loading import blocked_works, chosen_blocked
 from plm.precision import has_amx
 
@@ -89,7 +89,7 @@ def test_it_is_the_product_with_the_masked_weights(
         None if place % 3 == 2 else torch.rand(width, depth, generator=generator) > 0.4
         for place in range(len(sizes))
     ]
-    bits = [None if part is None else pack_bits(part.numpy()) for part in kept]
+    bits = [None if part is None else PackedBits(pack_bits(part.numpy())) for part in kept]
     if depth % 64 and dtype == torch.int8:
         assert not run.takes(weight, dtype)
         return
@@ -146,9 +146,10 @@ def test_it_says_what_it_takes(run: BlockedKernel, dtype: torch.dtype) -> None:
     assert not run.takes(torch.zeros(5, whole), torch.float64)
     with pytest.raises(ValueError, match="does not take a weight"):
         run.pack(torch.zeros(5, whole + 8), dtype)
-    packed, bits = run.pack(torch.zeros(4, 64), dtype), np.zeros((4, 8), np.uint8)
+    packed = run.pack(torch.zeros(4, 64), dtype)
+    bits, short = (PackedBits(np.zeros((rows, 8), np.uint8)) for rows in (4, 3))
     states = torch.zeros(2, 64)
-    for wrong in ([bits], (3,)), ([bits[:3]], (2,)):
+    for wrong in ([bits], (3,)), ([short], (2,)):
         with pytest.raises(ValueError, match="do not go with"):
             run(states, packed, None, *wrong)
     with pytest.raises(ValueError, match="do not go with"):
