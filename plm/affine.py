@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plm.cuda import LaunchPlan
 from plm.native import BlockedWeight, PackedBits, blocked_kernel, kernel
 from plm.unpacking import masked_weight, on_device, spread_bits
 
@@ -76,6 +77,17 @@ class BlockedLinear:
         """The map to some of the outputs alone, (K,) long."""
         weight = self.weight if self.original is None else self.original
         return Linear(weight[rows].float(), None if self.bias is None else self.bias[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedLinear(Linear):
+    """A dense map on a GPU under the masks that a plan names, for launches recorded in a graph.
+
+    Attributes:
+        plan: of the launch; None: there are no masks.
+    """
+
+    plan: LaunchPlan | None = None
 
 
 PlainLinear = Linear | BlockedLinear

@@ -13,6 +13,7 @@ from masks import PackedMask
 from plm.affine import BlockedLinear
 from plm.base import BaseModel
 from plm.cuda import cuda_kernel
+from plm.graphs import MOST_TOKENS, layer_graphs
 from plm.layers import GroupedLayer, LayerWeights
 from plm.mask_cache import MaskCache
 from plm.masked import MaskedLayers, masked_layers
@@ -63,6 +64,8 @@ class Engine:
         # What a pass from the bits needs of a mask is the same in each pass.
         self._layers_by_mask: WeakKeyDictionary[PackedMask, MaskedLayers] = WeakKeyDictionary()
         self._from_bits = native and _applies_bits(base)
+        graphs = self._from_bits and base.device.type == "cuda"
+        self._graphs = layer_graphs(base) if graphs else None
         # Where the kernel applies them while it loads the weights, a copy of W * M gains nothing.
         self._never_made = self._from_bits and isinstance(base.layers[-1].query, BlockedLinear)
 
@@ -136,14 +139,19 @@ class Engine:
         """States (S, H) at the slots of rows that are sorted by mask."""
         base = self.base
         # Outside inference mode, so that sets in the cache stay usable for gradients.
-        sets, counts = self._sets(masks)
+        small = sum(packed.lengths) <= MOST_TOKENS and self._graphs is not None
+        sets, counts = self._sets(masks, small=small)
         first = min((masked.first for masked in sets if masked), default=base.layer_count)
         with torch.inference_mode():
             embedded = base.embed(packed.input_ids, packed.attention_mask, packed.token_types)
             hidden = packed.layout.unpad(embedded)
-            hidden = run_layers(base, hidden, base.layers[: first - 1], packed.layout)
             tokens = _sums(packed.lengths, counts)
             slots = _sums(packed.slot_counts, counts)
+            if small and (graphs := self._graphs) is not None and graphs.takes(packed, len(sets)):
+                states = graphs(hidden, packed, sets, tokens, slots)
+                if states is not None:
+                    return states
+            hidden = run_layers(base, hidden, base.layers[: first - 1], packed.layout)
             layers = [
                 self._layer(sets, number, tokens, slots)
                 for number in range(first, base.layer_count + 1)
@@ -151,9 +159,9 @@ class Engine:
             return run_layers(base, hidden, layers, packed.layout, packed.slots)
 
     def _sets(
-        self, masks: Sequence[PackedMask | None]
+        self, masks: Sequence[PackedMask | None], *, small: bool
     ) -> tuple[list[MaskedLayers | None], list[int]]:
-        """The mask sets of sorted masks, and how many rows each has."""
+        """The mask sets of sorted masks, and how many rows each has; `small` if a graph may run."""
         different: list[PackedMask | None] = []
         counts: list[int] = []
         last: str | None = ""
@@ -165,7 +173,7 @@ class Engine:
             counts[-1] += 1
             last = digest
         # The kernel applies the bits of many sets for less than their dense weights take to read.
-        unmade = self._from_bits and (self._never_made or len(different) > 1)
+        unmade = self._from_bits and (self._never_made or small or len(different) > 1)
         sets: list[MaskedLayers | None] = []
         for mask in different:
             if mask is None:

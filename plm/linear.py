@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plm.affine import AnyLinear, BlockedLinear, MaskedLinear, PlainLinear
+from plm.affine import AnyLinear, BlockedLinear, MaskedLinear, PlainLinear, PlannedLinear
 from plm.cuda import cuda_kernel
 from plm.native import MaskedLinearKernel, blocked_kernel, kernel
 from plm.precision import has_amx
@@ -136,8 +136,11 @@ def _on_cuda(
     states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int], biased: bool
 ) -> Tensor | None:
     """The same by the Triton kernel, for masks alone: torch's own products are hard to beat."""
-    masked = any(isinstance(part, MaskedLinear) for part in parts)
-    if not masked or (run := cuda_kernel()) is None:
+    if (run := cuda_kernel()) is None:
+        return None
+    if isinstance(part := parts[0], PlannedLinear) and part.plan is not None:
+        return run.planned(states, part.weight, part.bias if biased else None, part.plan)
+    if not any(isinstance(part, MaskedLinear) for part in parts):
         return None
     if (base := _common_base(parts)) is None or not run.takes(states, base.weight):
         return None

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -17,6 +19,22 @@ _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _COLUMNS, _DEPTH = 64, 64
 # Tensor cores take 16 rows at the least; more fill them better where a set has them.
 _FEW_ROWS, _MANY_ROWS = 16, 64
+
+
+@dataclass(frozen=True, eq=False)
+class LaunchPlan:
+    """What a launch is told of its mask sets, by tensors on the device.
+
+    Attributes:
+        tiles: integers (tiles, 3): set, first row, end of the set's rows; a tile whose row is no
+            less than its end is empty.
+        addresses: int64 (sets,), where the bits of each set lie; 0 leaves the weight as it is.
+        height: rows of a tile.
+    """
+
+    tiles: Tensor
+    addresses: Tensor
+    height: int
 
 
 class CudaMaskedLinear:
@@ -69,7 +87,6 @@ class CudaMaskedLinear:
         Raises:
             ValueError: sizes or bits do not go with the states.
         """
-        states = states.contiguous()
         rows, (width, depth) = states.shape[0], weight.shape
         shape = (width, (depth + 7) // 8)
         if sum(sizes) != rows or any(
@@ -77,36 +94,56 @@ class CudaMaskedLinear:
             for part in bits
         ):
             raise ValueError(f"sizes {tuple(sizes)} or bits do not go with {tuple(states.shape)}")
-        output = states.new_empty(rows, width)
-        height = _MANY_ROWS if rows >= _MANY_ROWS * len(sizes) else _FEW_ROWS
-        tiles = [
-            (number, first, end)
-            for number, (start, end) in enumerate(_spans(sizes))
-            for first in range(start, end, height)
-        ]
-        if not tiles:
-            return output
-        addresses = [0 if part is None else part.data_ptr() for part in bits]
-        # One small copy each; they are on their way before the launch, on the same stream.
-        table = torch.tensor(tiles, dtype=torch.int32).to(states.device, non_blocking=True)
-        where = torch.tensor(addresses, dtype=torch.int64).to(states.device, non_blocking=True)
-        self._kernel[(len(tiles), -(-width // _COLUMNS))](
+        if not rows:
+            return states.new_empty(rows, width)
+        height = tile_height(rows, len(sizes))
+        addresses = tuple(0 if part is None else part.data_ptr() for part in bits)
+        plan = LaunchPlan(
+            _tiles(tuple(sizes), height, states.device),
+            _on_device(addresses, states.device),
+            height,
+        )
+        return self.planned(states, weight, bias, plan)
+
+    def planned(
+        self, states: Tensor, weight: Tensor, bias: Tensor | None, plan: LaunchPlan
+    ) -> Tensor:
+        """The same by a plan, which is not checked; rows that no tile covers are left undefined."""
+        states = states.contiguous()
+        width, depth = weight.shape
+        output = states.new_empty(states.shape[0], width)
+        self._kernel[(len(plan.tiles), -(-width // _COLUMNS))](
             states,
             weight,
             weight if bias is None else bias,
             output,
-            table,
-            where,
+            plan.tiles,
+            plan.addresses,
             width,
             depth,
-            shape[1],
+            (depth + 7) // 8,
             HAS_BIAS=bias is not None,
-            ROWS=height,
+            ROWS=plan.height,
             COLUMNS=_COLUMNS,
             DEPTH=_DEPTH,
             STEPS=-(-depth // _DEPTH),
         )
         return output
+
+
+def tile_height(rows: int, sets: int) -> int:
+    """Rows of a tile, for so many rows of so many sets."""
+    return _MANY_ROWS if rows >= _MANY_ROWS * sets else _FEW_ROWS
+
+
+def tiles_of(sizes: Sequence[int], height: int) -> list[tuple[int, int, int]]:
+    """Set, first row and end of the set's rows of each tile."""
+    ends = list(accumulate(sizes))
+    return [
+        (number, first, end)
+        for number, (size, end) in enumerate(zip(sizes, ends, strict=True))
+        for first in range(end - size, end, height)
+    ]
 
 
 def linear_works(kernel: CudaMaskedLinear, device: torch.device) -> bool:
@@ -122,6 +159,14 @@ def linear_works(kernel: CudaMaskedLinear, device: torch.device) -> bool:
     return bool((found - expected).abs().max() < 1e-2)
 
 
-def _spans(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    ends = list(accumulate(sizes))
-    return [(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+@lru_cache(maxsize=256)
+def _tiles(sizes: tuple[int, ...], height: int, device: torch.device) -> Tensor:
+    """`tiles_of` on the device; all linears of a pass ask for the same."""
+    tiles = torch.tensor(tiles_of(sizes, height), dtype=torch.int32)
+    return tiles.to(device, non_blocking=True)
+
+
+@lru_cache(maxsize=4096)
+def _on_device(addresses: tuple[int, ...], device: torch.device) -> Tensor:
+    """Addresses as int64 on the device; the same masks come again and again."""
+    return torch.tensor(addresses, dtype=torch.int64).to(device, non_blocking=True)

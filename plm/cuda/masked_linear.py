@@ -16,7 +16,7 @@ def masked_linear(  # type: ignore[no-untyped-def]
     w,  # (width, depth)
     bias,  # (width,)
     y,  # (rows, width)
-    tiles,  # (tiles, 3) int32: set, first row, end of the set's rows
+    tiles,  # (tiles, 3) integers: set, first row, end of the set's rows
     addresses,  # (sets,) int64: of the set's bits, uint8 (width, bytes_a_row); 0 for no mask
     width,
     depth,

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 GPU = torch.cuda.is_available()
 
 from plm.cuda import CudaMaskedLinear, cuda_kernel  # noqa: E402
-from plm.cuda.linear import linear_works  # noqa: E402
+from plm.cuda.linear import _on_device, _tiles, linear_works  # noqa: E402
 from plm.cuda.masked_linear import masked_linear  # noqa: E402
 
 if TYPE_CHECKING:
@@ -93,6 +93,20 @@ def test_half_precision(kernel: CudaMaskedLinear, dtype: torch.dtype) -> None:
     # The sums are made in fp32; what is left is the rounding of the result.
     tolerance = 2.0**-10 if dtype == torch.float16 else 2.0**-7
     torch.testing.assert_close(found.cpu().double(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_the_same_sets_and_sizes_are_told_to_the_device_once(kernel: CudaMaskedLinear) -> None:
+    states, weight, bias, bits, expected = case(20, 40, (3, 18, 2), 1, torch.float32)
+    before = [made.cache_info().misses for made in (_tiles, _on_device)]
+    for _ in range(3):
+        found = kernel(states, weight, bias, bits, (3, 18, 2)).cpu()
+        torch.testing.assert_close(found, expected.float(), atol=1e-4, rtol=1e-4)
+    after = [made.cache_info().misses for made in (_tiles, _on_device)]
+    assert [later - earlier for earlier, later in zip(before, after, strict=True)] == [1, 1]
+    # Other masks at the same sizes are others.
+    other = kernel(states, weight, bias, [bits[2], *bits[1:]], (3, 18, 2)).cpu()
+    assert not torch.allclose(other[:3], found[:3])
+    torch.testing.assert_close(other[3:], found[3:])
 
 
 def test_no_rows_give_no_rows(kernel: CudaMaskedLinear) -> None:

@@ -1,0 +1,343 @@
+"""The layers of small passes on a GPU, recorded once for each bucket of shapes and replayed.
+
+A pass of a few sentences is about seventy short launches, which take Python longer to start than
+the GPU to run. A CUDA graph starts them all at once, but knows only the memory that it was recorded
+with: what differs from pass to pass, the sentences' places and the masks' addresses included, is
+written there before each replay, and shapes are rounded up to a bucket's.
+"""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Self
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plm.affine import Linear, MaskedLinear, PlannedLinear
+from plm.architectures import ROLES, Role
+from plm.base import BaseModel
+from plm.cuda import CudaMaskedLinear, LaunchPlan, cuda_attention, cuda_kernel
+from plm.cuda.linear import tile_height, tiles_of
+from plm.layers import GroupedLayer, LayerWeights
+from plm.layout import Layout, Slots
+from plm.masked import MaskedLayers
+from plm.packing import PackedRows, pack_rows
+from plm.rows import EncodedRow
+from plm.states import run_layers
+
+logger = logging.getLogger(__name__)
+
+# Larger passes keep the GPU busy for longer than their launches take.
+MOST_TOKENS = 1024
+# Graphs hold memory of their own; the least recently used one goes.
+_KEPT = 64
+# What is computed at the slots alone in the last layer.
+_AT_SLOTS = frozenset(ROLES) - {"key", "value"}
+
+Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Shapes that a graph is recorded for; each pass of no more fits.
+
+    Attributes:
+        tokens: of all sentences.
+        sentences: of a pass.
+        slots: of all sentences.
+        sets: different masks, no mask being one.
+        longest: tokens of a sentence.
+        most_slots: of a sentence.
+        first: lowest layer that a mask covers, counted from 1; layers + 1 without masks.
+    """
+
+    tokens: int
+    sentences: int
+    slots: int
+    sets: int
+    longest: int
+    most_slots: int
+    first: int
+
+    @classmethod
+    def of(cls, packed: PackedRows, sets: int, first: int) -> Self:
+        """The smallest bucket that a pass fits in."""
+        return cls(
+            tokens=_rounded(sum(packed.lengths), 16),
+            sentences=_rounded(len(packed.lengths), 1),
+            slots=_rounded(sum(packed.slot_counts), 1),
+            sets=_rounded(sets, 1),
+            longest=_rounded(max(packed.lengths), 32),
+            most_slots=_rounded(max(packed.slot_counts), 16),
+            first=first,
+        )
+
+
+class LayerGraphs:
+    """Runs the layers of small passes by graphs; not for several threads at a time."""
+
+    def __init__(self, base: BaseModel, kernel: CudaMaskedLinear, record: Record) -> None:
+        """Of a base on a GPU, whose masks `kernel` applies; `record` makes a graph of work."""
+        self._base = base
+        self._kernel = kernel
+        self._record = record
+        self._graphs: OrderedDict[Bucket, _RecordedLayers] = OrderedDict()
+        self._met: OrderedDict[Bucket, None] = OrderedDict()
+        self._addresses: WeakKeyDictionary[MaskedLayers, NDArray[np.int64]] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+        self._failed = False
+
+    def takes(self, packed: PackedRows, sets: int) -> bool:
+        """Whether a pass of so many mask sets is small enough to gain by a graph."""
+        tokens = sum(packed.lengths)
+        if self._failed or tokens > MOST_TOKENS or packed.layout.device_starts is None:
+            return False
+        weights = {part.weight.shape: part.weight for _, part in self._base.layers[-1].linears()}
+        return all(tokens < self._kernel.dense_from(weight) * sets for weight in weights.values())
+
+    def __call__(
+        self,
+        hidden: Tensor,
+        packed: PackedRows,
+        sets: Sequence[MaskedLayers | None],
+        tokens: Sequence[int],
+        slots: Sequence[int],
+    ) -> Tensor | None:
+        """States (S, H) at the slots of (N, H) first states whose sentences are sorted by set.
+
+        None if the pass is left to others: its bucket is met for the first time, or a mask is not
+        applied from one bit a weight.
+        """
+        count = self._base.layer_count
+        first = min((masked.first for masked in sets if masked), default=count + 1)
+        addresses = [self._addresses_of(masked, first) for masked in sets]
+        if any(part is None for part in addresses):
+            return None
+        bucket = Bucket.of(packed, len(sets), first)
+        with self._lock:
+            graph = self._graph(bucket)
+            if graph is None:
+                return None
+            found = [part for part in addresses if part is not None]
+            return graph(hidden, packed, found, tokens, slots)
+
+    def _graph(self, bucket: Bucket) -> "_RecordedLayers | None":
+        graph = self._graphs.get(bucket)
+        if graph is not None:
+            self._graphs.move_to_end(bucket)
+            return graph
+        # Recording takes as long as a hundred passes: not for shapes that do not come again.
+        if bucket not in self._met:
+            self._met[bucket] = None
+            if len(self._met) > 16 * _KEPT:
+                self._met.popitem(last=False)
+            return None
+        try:
+            graph = _RecordedLayers(self._base, bucket, self._record)
+        except Exception as error:
+            logger.warning("passes go without CUDA graphs from here on: %s", error)
+            self._failed = True
+            return None
+        self._graphs[bucket] = graph
+        if len(self._graphs) > _KEPT:
+            self._graphs.popitem(last=False)
+        return graph
+
+    def _addresses_of(self, masked: MaskedLayers | None, first: int) -> NDArray[np.int64] | None:
+        """Where a set's bits lie, (layers from `first` on, roles); 0 where it covers nothing."""
+        count = self._base.layer_count
+        if masked is None:
+            return np.zeros((count + 1 - first, len(ROLES)), np.int64)
+        found = self._addresses.get(masked)
+        if found is None:
+            found = np.zeros((count, len(ROLES)), np.int64)
+            for number in range(masked.first, masked.last + 1):
+                for column, (_, part) in enumerate(masked.layer(self._base, number).linears()):
+                    if isinstance(part, MaskedLinear) and part.from_bits:
+                        found[number - 1, column] = part.device_bits.data_ptr()
+                    elif part is not self._base.layers[number - 1].linear(ROLES[column]):
+                        return None
+            self._addresses[masked] = found
+        return found[first - 1 :]
+
+
+class _RecordedLayers:
+    """All layers for one bucket, and the memory that their graph reads and writes."""
+
+    def __init__(self, base: BaseModel, bucket: Bucket, record: Record) -> None:
+        device = base.device
+        self._bucket = bucket
+        self._heights = tuple(
+            tile_height(rows, bucket.sets) for rows in (bucket.tokens, bucket.slots)
+        )
+        tiles = [
+            -(-rows // height) + bucket.sets
+            for rows, height in zip((bucket.tokens, bucket.slots), self._heights, strict=True)
+        ]
+        masked = base.layer_count + 1 - bucket.first
+        self._shapes: dict[str, tuple[int, ...]] = {
+            "starts": (bucket.sentences + 1,),
+            "slot_starts": (bucket.sentences + 1,),
+            "slot_tokens": (bucket.slots,),
+            "tiles": (tiles[0], 3),
+            "slot_tiles": (tiles[1], 3),
+            "addresses": (masked, len(ROLES), bucket.sets),
+        }
+        sizes = [int(np.prod(shape)) for shape in self._shapes.values()]
+        self._ends = list(accumulate(sizes, initial=0))
+        # One copy takes all of it to the device.
+        self._numbers = torch.zeros(self._ends[-1], dtype=torch.int64, device=device)
+        parts = {
+            name: self._numbers[start:end].view(shape)
+            for (name, shape), start, end in zip(
+                self._shapes.items(), self._ends, self._ends[1:], strict=False
+            )
+        }
+        self._slot_tokens = parts["slot_tokens"]
+        self._hidden = torch.zeros(bucket.tokens, base.hidden_size, dtype=base.dtype, device=device)
+        layout = Layout(bucket.sentences, bucket.longest, None, None, None, parts["starts"])
+        slots = Slots(
+            parts["slot_tokens"],
+            torch.zeros(bucket.sentences, bucket.most_slots, dtype=torch.int64, device=device),
+            None,
+            np.zeros(bucket.sentences + 1, np.int64),
+            parts["slot_starts"],
+        )
+        layers = [self._layer(base, number, parts) for number in range(1, base.layer_count + 1)]
+        self._replay, self._output = record(
+            lambda: run_layers(base, self._hidden, layers, layout, slots)
+        )
+
+    def __call__(
+        self,
+        hidden: Tensor,
+        packed: PackedRows,
+        addresses: Sequence[NDArray[np.int64]],
+        tokens: Sequence[int],
+        slots: Sequence[int],
+    ) -> Tensor:
+        """States (S, H) at the slots; as `LayerGraphs`, with where the sets' bits lie."""
+        self._numbers.copy_(torch.from_numpy(self._numbers_of(packed, addresses, tokens, slots)))
+        # Those that are not there read the first token, and nobody reads them.
+        self._slot_tokens[: len(packed.slots)].copy_(packed.slots.tokens)
+        self._hidden[: len(hidden)].copy_(hidden)
+        self._replay()
+        return self._output[: sum(packed.slot_counts)].clone()
+
+    def _numbers_of(
+        self,
+        packed: PackedRows,
+        addresses: Sequence[NDArray[np.int64]],
+        tokens: Sequence[int],
+        slots: Sequence[int],
+    ) -> NDArray[np.int64]:
+        numbers = np.zeros(self._ends[-1], np.int64)
+        parts = {
+            name: numbers[start:end].reshape(shape)
+            for (name, shape), start, end in zip(
+                self._shapes.items(), self._ends, self._ends[1:], strict=False
+            )
+        }
+        for name, sizes in (("starts", packed.lengths), ("slot_starts", packed.slot_counts)):
+            # Sentences that are not there begin and end where the last one ends.
+            parts[name][:] = sum(sizes)
+            parts[name][: len(sizes) + 1] = [*accumulate(sizes, initial=0)]
+        for name, rows, height in (
+            ("tiles", tokens, self._heights[0]),
+            ("slot_tiles", slots, self._heights[1]),
+        ):
+            tiles = tiles_of(rows, height)
+            parts[name][: len(tiles)] = tiles
+        for number, own in enumerate(addresses):
+            parts["addresses"][:, :, number] = own
+        return numbers
+
+    def _layer(
+        self, base: BaseModel, number: int, parts: dict[str, Tensor]
+    ) -> LayerWeights | GroupedLayer:
+        layer = base.layers[number - 1]
+        bucket = self._bucket
+        if number < bucket.first:
+            return layer
+        last = number == base.layer_count
+        linears: dict[Role, Linear] = {}
+        for column, (role, part) in enumerate(layer.linears()):
+            at_slots = last and role in _AT_SLOTS
+            plan = LaunchPlan(
+                parts["slot_tiles" if at_slots else "tiles"],
+                parts["addresses"][number - bucket.first, column],
+                self._heights[at_slots],
+            )
+            linears[role] = PlannedLinear(part.weight, part.bias, plan=plan)
+        return GroupedLayer((layer.with_linears(linears),), (bucket.tokens,), (bucket.slots,))
+
+
+def layer_graphs(base: BaseModel) -> LayerGraphs | None:
+    """Graphs of a base on a GPU, or None where they cannot be had or do not work.
+
+    They are tried on a small pass first, beside the same one without them.
+    """
+    kernel, attention = cuda_kernel(), cuda_attention()
+    probe = torch.empty(0, base.hidden_size, dtype=base.dtype, device=base.device)
+    if kernel is None or attention is None or not attention.takes(probe, base.heads):
+        return None
+    if base.architecture.relative_positions is not None:
+        return None
+    try:
+        graphs = LayerGraphs(base, kernel, recorded)
+        if graphs_work(base, graphs):
+            return graphs
+        logger.warning("CUDA graphs give wrong results here; passes go without them")
+    except Exception as error:
+        logger.warning("CUDA graphs cannot be used (%s); passes go without them", error)
+    return None
+
+
+def graphs_work(base: BaseModel, graphs: LayerGraphs) -> bool:
+    """Whether passes of another layout each come out as they do without graphs."""
+    word = base.mask_token_id
+    for lengths in ((3, 5), (4, 3), (6, 1)):
+        rows = [EncodedRow((word,) * length, (length - 1,)) for length in lengths]
+        with torch.inference_mode():
+            packed = pack_rows(base, rows)
+            embedded = base.embed(packed.input_ids, packed.attention_mask, packed.token_types)
+            hidden = packed.layout.unpad(embedded)
+            found = graphs(hidden, packed, [None], (sum(lengths),), (len(rows),))
+            expected = run_layers(base, hidden, base.layers, packed.layout, packed.slots)
+            scale = expected.abs().max()
+            # Not a number is no small difference; bfloat16 has steps of a 256th.
+            off = 0.0 if found is None else float((found - expected).abs().max() / scale)
+            if not off <= 0.02:
+                return False
+    return True
+
+
+def recorded(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+    """Work as a CUDA graph: what replays it, and the tensor that it then writes to.
+
+    It runs a few times before it is recorded, since kernels are compiled and libraries set up in
+    their first calls.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    # Of this thread alone: another one may be laying out the next pass.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        output = work()
+    return graph.replay, output
+
+
+def _rounded(count: int, least: int) -> int:
+    """The next power of two."""
+    return max(least, 1 << (count - 1).bit_length())
