@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plm.cuda import LaunchPlan
-from plm.native import BlockedWeight, PackedBits, blocked_kernel, kernel
+from plm.native import BlockedWeight, address_of, blocked_kernel, kernel
 from plm.unpacking import masked_weight, on_device, spread_bits
 
 # Types that the kernel of blocks alone computes products of float32 states and weights in.
@@ -121,9 +121,9 @@ class MaskedLinear:
         return on_device(self.bits, self.base.weight.device)
 
     @cached_property
-    def packed(self) -> PackedBits:
-        """The bits as the native kernels are given them."""
-        return PackedBits(self.bits)
+    def address(self) -> int:
+        """Of the first byte of the bits."""
+        return address_of(self.bits)
 
     @cached_property
     def from_bits(self) -> bool:

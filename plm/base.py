@@ -1,5 +1,6 @@
 """The resident base model, as data and the few things that only the model itself can compute."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from plm.affine import PlainLinear
-from plm.architectures import Architecture, maskable_names
+from plm.architectures import Architecture, MaskableWeight, maskable_names, maskable_weights
 from plm.embeddings import Embeddings, relative_bias
 from plm.layers import Activation, LayerWeights, Norm
 from plm.linear import linear
@@ -101,6 +102,12 @@ class BaseModel:
     def layer_count(self) -> int:
         """How many transformer layers the model has."""
         return len(self.layers)
+
+    @cached_property
+    def maskable(self) -> Mapping[str, MaskableWeight]:
+        """All weights that masks may cover, by name; each new mask asks for them."""
+        weights = maskable_weights(self.architecture, 1, self.layer_count)
+        return {weight.name: weight for weight in weights}
 
     @cached_property
     def object_texts(self) -> dict[int, str]:

@@ -94,7 +94,7 @@ def _native(
         return _on_cuda(states, parts, sizes, biased)
     if not parts or (base := _common_base(parts)) is None:
         return None
-    bits = [part.packed if isinstance(part, MaskedLinear) else None for part in parts]
+    bits = [part if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [states.shape[0]] if len(parts) == 1 else sizes
     bias = base.bias if biased else None
     if isinstance(base, BlockedLinear):

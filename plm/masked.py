@@ -6,7 +6,7 @@ import torch
 
 from masks import MaskMismatchError, PackedMask
 from plm.affine import AnyLinear, Linear, MaskedLinear, PlainLinear
-from plm.architectures import MaskableWeight, Role, maskable_weights
+from plm.architectures import MaskableWeight, Role
 from plm.base import BaseModel
 from plm.layers import LayerWeights
 from plm.unpacking import masked_weight, multiply_into
@@ -63,12 +63,9 @@ def masked_layers(base: BaseModel, mask: PackedMask, *, native: bool = True) -> 
             of another shape.
     """
     check_belongs(base, mask)
-    places = {
-        weight.name: weight for weight in maskable_weights(base.architecture, 1, base.layer_count)
-    }
     by_layer: dict[int, dict[Role, AnyLinear]] = {}
     for name, shape in mask.shapes.items():
-        place = places.get(name)
+        place = base.maskable.get(name)
         if place is None:
             raise MaskMismatchError(f"the mask covers {name}, which {base.name} does not have")
         old = _linear_at(base, place)

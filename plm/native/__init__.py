@@ -7,7 +7,7 @@ missing.
 from plm.native.blocked import BlockedKernel, BlockedWeight
 from plm.native.layer import LayerKernel
 from plm.native.loading import blocked_kernel, kernel, layer_kernel, readout_kernel
-from plm.native.mask_sets import PackedBits
+from plm.native.mask_sets import PackedBits, address_of
 from plm.native.masked_linear import MaskedLinearKernel
 from plm.native.readout import ReadoutKernel
 
@@ -18,6 +18,7 @@ __all__ = [
     "MaskedLinearKernel",
     "PackedBits",
     "ReadoutKernel",
+    "address_of",
     "blocked_kernel",
     "kernel",
     "layer_kernel",

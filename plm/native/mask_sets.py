@@ -2,35 +2,53 @@
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 
+class HasBits(Protocol):
+    """A mask of one matrix, as the kernels of linears are given it."""
+
+    @property
+    def bits(self) -> NDArray[np.uint8]:
+        """(out, in / 8), contiguous."""
+
+    @property
+    def address(self) -> int:
+        """Of the first byte of the bits (`address_of`); whoever asks has it looked up once."""
+
+
+@dataclass(frozen=True, eq=False)
 class PackedBits:
-    """A mask's bits of one matrix, and where they lie.
+    """Bits (out, in / 8) and nothing else."""
 
-    A pass needs that of each set for each matrix, and asking numpy for it takes longer than
-    looking it up here by as much as a tenth of a pass of many sets.
+    bits: NDArray[np.uint8]
 
-    Attributes:
-        array: uint8 (out, in / 8), contiguous.
-        shape: of the array.
-        address: of its first byte.
+    @cached_property
+    def address(self) -> int:
+        """Of their first byte."""
+        return address_of(self.bits)
+
+
+Bits = Sequence[HasBits | None]
+
+
+def address_of(bits: NDArray[np.uint8]) -> int:
+    """Where an array's first byte lies; asking numpy for it takes as long as a few rows' product.
+
+    Raises:
+        ValueError: the array is not contiguous.
     """
-
-    __slots__ = ("address", "array", "shape")
-
-    def __init__(self, array: NDArray[np.uint8]) -> None:
-        """Of bits (out, in / 8), copied if they are not contiguous."""
-        self.array = np.ascontiguousarray(array)
-        self.shape = self.array.shape
-        self.address: int = self.array.__array_interface__["data"][0]
-
-
-Bits = Sequence[PackedBits | None]
+    if not bits.flags.c_contiguous:
+        raise ValueError("bits of a mask must be contiguous for the native kernels")
+    address: int = bits.__array_interface__["data"][0]
+    return address
 
 
 def mask_sets(
@@ -47,7 +65,7 @@ def mask_sets(
     starts = (ctypes.c_int64 * (len(sizes) + 1))(*accumulate(sizes, initial=0))
     packed = (shape[0], shape[1] // 8)
     if starts[len(sizes)] != states.shape[0] or any(
-        part is not None and part.shape != packed for part in bits
+        part is not None and part.bits.shape != packed for part in bits
     ):
         raise ValueError(f"sizes {tuple(sizes)} or bits do not go with {tuple(states.shape)}")
     addresses = (ctypes.c_void_p * len(bits))(

@@ -128,7 +128,7 @@ def test_it_is_the_product_with_the_masked_weights(
     run = MaskedLinearKernel(variant)
     for bias in (True, False):
         states, base, parts = _case(width, _taken(depth, variant), sizes, unmasked, bias=bias)
-        bits = [part.packed if isinstance(part, plm.MaskedLinear) else None for part in parts]
+        bits = [part if isinstance(part, plm.MaskedLinear) else None for part in parts]
         found = run(states, base.weight, base.bias, bits, sizes)
         scale = depth**0.5
         torch.testing.assert_close(
@@ -157,7 +157,7 @@ def test_linear_takes_it_and_gives_what_its_twin_gives() -> None:
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_do_not_change_the_sums(run: MaskedLinearKernel, threads: int) -> None:
     states, base, parts = _case(100, 64, (9, 5))
-    bits = [part.packed for part in parts if isinstance(part, plm.MaskedLinear)]
+    bits = [part for part in parts if isinstance(part, plm.MaskedLinear)]
     before = torch.get_num_threads()
     expected = run(states, base.weight, base.bias, bits, (9, 5))
     try:
@@ -188,7 +188,7 @@ def test_weights_in_half_precision_give_the_same_to_the_last_bit(
     variant: Variant, run: MaskedLinearKernel, width: int, depth: int, sizes: tuple[int, ...]
 ) -> None:
     states, base, parts = _case(width, _taken(depth, variant), sizes, unmasked=0)
-    bits = [part.packed if isinstance(part, plm.MaskedLinear) else None for part in parts]
+    bits = [part if isinstance(part, plm.MaskedLinear) else None for part in parts]
     half = base.weight.half()
     single = half.float()
     expected = run(states, single, base.bias, bits, sizes)
@@ -201,7 +201,7 @@ def test_bfloat16_is_computed_in_single_precision(
     variant: Variant, run: MaskedLinearKernel, width: int, depth: int, sizes: tuple[int, ...]
 ) -> None:
     states, base, parts = _case(width, _taken(depth, variant), sizes, unmasked=0)
-    bits = [part.packed if isinstance(part, plm.MaskedLinear) else None for part in parts]
+    bits = [part if isinstance(part, plm.MaskedLinear) else None for part in parts]
     states, weight, bias = (part.bfloat16() for part in (states, base.weight, base.bias))
     found = run(states, weight, bias, bits, sizes)
     expected = run(states.float(), weight.float(), bias.float(), bits, sizes)
