@@ -1,6 +1,6 @@
 """Runs mixed batches: every probe under its own mask set, all in one pass."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
@@ -26,6 +26,8 @@ from plm.rows import EncodedRow
 from plm.states import run_layers
 
 DEFAULT_CACHE_BYTES = 2**30
+# States of larger passes leave a processor's caches between one operation and the next.
+_PASS_TOKENS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +77,34 @@ class Engine:
         return answer_token_ids(self.base)
 
     def read(self, probes: Sequence[Probe]) -> list[Reading]:
-        """Answer probes in one pass, in their order.
+        """Answer probes, in their order; on a CPU in passes of some thousand tokens.
 
-        A reading does not depend on the other probes but for rounding. A pass takes memory in
-        proportion to its tokens: whoever calls bounds them.
+        A reading does not depend on the other probes but for rounding. On a GPU it is one pass,
+        which takes memory in proportion to its tokens: whoever calls bounds them.
 
         Raises:
             ValueError, MaskMismatchError: as `prepare` and `run` do.
         """
-        return self.run(self.prepare(probes)) if probes else []
+        readings: dict[int, Reading] = {}
+        for places in self._passes(probes):
+            prepared = self.prepare([probes[place] for place in places])
+            readings.update(zip(places, self.run(prepared), strict=True))
+        return [readings[place] for place in range(len(probes))]
+
+    def _passes(self, probes: Sequence[Probe]) -> Iterator[list[int]]:
+        """The places of the probes of each pass, those under one mask side by side."""
+        most = None if self.base.device.type == "cuda" else _PASS_TOKENS
+        places: list[int] = []
+        tokens = 0
+        for place in _by_mask([probe.mask for probe in probes]):
+            own = len(probes[place].row.input_ids)
+            if places and most is not None and tokens + own > most:
+                yield places
+                places, tokens = [], 0
+            places.append(place)
+            tokens += own
+        if places:
+            yield places
 
     def prepare(self, probes: Sequence[Probe]) -> PreparedPass:
         """Lay probes out for a pass; needs no turn at the model.

@@ -4,6 +4,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 
@@ -159,3 +160,39 @@ def test_more_tokens_than_there_are_give_all_that_are_eligible(tiny: Tiny) -> No
     (reading,) = engine.read([plm.Probe(tiny.prompts[0].row, None, wanted)])
     assert reading.token_ids is not None
     assert len(reading.token_ids) == int(engine.words.sum()) - 1
+
+
+def test_many_rows_go_in_several_passes_on_a_cpu(
+    bert: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = plm.Engine(bert.base)
+    masks = [bert.combined(seed) for seed in (1, 2)]
+    probes = [
+        plm.Probe(prompt.row, mask, plm.TopTokens(3))
+        for prompt in bert.prompts
+        for mask in (masks[0], None, masks[1])
+    ]
+    whole = engine.read(probes)
+    passes = []
+    run = engine.run
+
+    def noted(prepared: plm.PreparedPass) -> list[plm.Reading]:
+        passes.append([probe.mask for probe in prepared.probes])
+        return run(prepared)
+
+    monkeypatch.setattr(engine, "run", noted)
+    monkeypatch.setattr("plm.engine._PASS_TOKENS", 40)
+    parts = engine.read(probes)
+    assert len(passes) > 3
+    # Those of a mask come after one another, over all passes.
+    order = [mask and mask.digest for one in passes for mask in one]
+    assert [digest for place, digest in enumerate(order) if digest != order[place - 1]] == [
+        masks[0].digest,
+        None,
+        masks[1].digest,
+    ]
+    for found, expected in zip(parts, whole, strict=True):
+        assert found.token_ids is not None
+        assert expected.token_ids is not None
+        assert found.token_ids.tolist() == expected.token_ids.tolist()
+        np.testing.assert_allclose(found.log_probs, expected.log_probs, atol=1e-4)
