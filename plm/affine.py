@@ -1,7 +1,7 @@
 """Affine maps as a model's layers hold them; `plm.linear` applies them.
 
 A weight is held once, in the form that its products read: another one is made of it when somebody
-asks for that, which serving does not.
+asks for that, as masks of eight bits a weight do; those of one bit do not.
 """
 
 from dataclasses import dataclass
@@ -75,8 +75,9 @@ class BlockedLinear:
 
     def only(self, rows: Tensor) -> Linear:
         """The map to some of the outputs alone, (K,) long."""
-        weight = self.weight if self.original is None else self.original
-        return Linear(weight[rows].float(), None if self.bias is None else self.bias[rows])
+        held = self.original
+        weight = self.blocked.rows(rows) if held is None else held[rows].float()
+        return Linear(weight, None if self.bias is None else self.bias[rows])
 
 
 @dataclass(frozen=True, eq=False)

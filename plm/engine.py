@@ -13,7 +13,7 @@ from masks import PackedMask
 from plm.affine import BlockedLinear
 from plm.base import BaseModel
 from plm.cuda import cuda_kernel
-from plm.graphs import MOST_TOKENS, layer_graphs
+from plm.graphs import layer_graphs
 from plm.layers import GroupedLayer, LayerWeights
 from plm.mask_cache import MaskCache
 from plm.masked import MaskedLayers, masked_layers
@@ -160,7 +160,8 @@ class Engine:
         """States (S, H) at the slots of rows that are sorted by mask."""
         base = self.base
         # Outside inference mode, so that sets in the cache stay usable for gradients.
-        small = sum(packed.lengths) <= MOST_TOKENS and self._graphs is not None
+        different = len({None if mask is None else mask.digest for mask in masks})
+        small = self._graphs is not None and self._graphs.takes(packed, different)
         sets, counts = self._sets(masks, small=small)
         first = min((masked.first for masked in sets if masked), default=base.layer_count)
         with torch.inference_mode():
@@ -168,8 +169,8 @@ class Engine:
             hidden = packed.layout.unpad(embedded)
             tokens = _sums(packed.lengths, counts)
             slots = _sums(packed.slot_counts, counts)
-            if small and (graphs := self._graphs) is not None and graphs.takes(packed, len(sets)):
-                states = graphs(hidden, packed, sets, tokens, slots)
+            if small and self._graphs is not None:
+                states = self._graphs(hidden, packed, sets, tokens, slots)
                 if states is not None:
                     return states
             hidden = run_layers(base, hidden, base.layers[: first - 1], packed.layout)

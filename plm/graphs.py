@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Self
 from weakref import WeakKeyDictionary
@@ -20,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plm.affine import Linear, MaskedLinear, PlannedLinear
+from plm.affine import AnyLinear, Linear, MaskedLinear, PlannedLinear
 from plm.architectures import ROLES, Role
 from plm.base import BaseModel
 from plm.cuda import CudaMaskedLinear, LaunchPlan, cuda_attention, cuda_kernel
@@ -40,6 +41,8 @@ MOST_TOKENS = 1024
 _KEPT = 64
 # What is computed at the slots alone in the last layer.
 _AT_SLOTS = frozenset(ROLES) - {"key", "value"}
+
+_recording = threading.Lock()
 
 Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 
@@ -301,22 +304,47 @@ def layer_graphs(base: BaseModel) -> LayerGraphs | None:
 
 
 def graphs_work(base: BaseModel, graphs: LayerGraphs) -> bool:
-    """Whether passes of another layout each come out as they do without graphs."""
-    word = base.mask_token_id
-    for lengths in ((3, 5), (4, 3), (6, 1)):
-        rows = [EncodedRow((word,) * length, (length - 1,)) for length in lengths]
-        with torch.inference_mode():
-            packed = pack_rows(base, rows)
-            embedded = base.embed(packed.input_ids, packed.attention_mask, packed.token_types)
-            hidden = packed.layout.unpad(embedded)
-            found = graphs(hidden, packed, [None], (sum(lengths),), (len(rows),))
-            expected = run_layers(base, hidden, base.layers, packed.layout, packed.slots)
-            scale = expected.abs().max()
-            # Not a number is no small difference; bfloat16 has steps of a 256th.
-            off = 0.0 if found is None else float((found - expected).abs().max() / scale)
-            if not off <= 0.02:
-                return False
-    return True
+    """Whether passes of another layout each come out as without graphs, with masks and without.
+
+    False, too, if none of them was run by a graph.
+    """
+    word, ran = base.mask_token_id, False
+    for masked in (None, _some_mask(base)):
+        for lengths in ((3, 5), (4, 3), (6, 1)):
+            rows = [EncodedRow((word,) * length, (length - 1,)) for length in lengths]
+            sets = [None] if masked is None else [masked, None]
+            tokens = (sum(lengths),) if masked is None else lengths
+            slots = (2,) if masked is None else (1, 1)
+            with torch.inference_mode():
+                packed = pack_rows(base, rows)
+                embedded = base.embed(packed.input_ids, packed.attention_mask, packed.token_types)
+                hidden = packed.layout.unpad(embedded)
+                found = graphs(hidden, packed, sets, tokens, slots)
+                if found is None:
+                    continue
+                ran = True
+                layers: list[LayerWeights | GroupedLayer] = [*base.layers]
+                if masked is not None:
+                    parts = (masked.layers[0], base.layers[-1])
+                    layers[-1] = GroupedLayer(parts, tokens, slots)
+                expected = run_layers(base, hidden, layers, packed.layout, packed.slots)
+                # Not a number is no small difference; bfloat16 has steps of a 256th.
+                if not float((found - expected).abs().max() / expected.abs().max()) <= 0.02:
+                    return False
+    return ran
+
+
+def _some_mask(base: BaseModel) -> MaskedLayers:
+    """A mask of the last layer that keeps about half of it."""
+    random, layer = np.random.default_rng(0), base.layers[-1]
+    linears: dict[Role, AnyLinear] = {}
+    for role, part in layer.linears():
+        assert not isinstance(part, MaskedLinear)
+        width, depth = part.shape
+        bits = random.integers(0, 256, (width, (depth + 7) // 8), np.uint8)
+        linears[role] = MaskedLinear(part, bits)
+    count = base.layer_count
+    return MaskedLayers("tried", count, count, (layer.with_linears(linears),), 0)
 
 
 def recorded(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
@@ -325,17 +353,27 @@ def recorded(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
     It runs a few times before it is recorded, since kernels are compiled and libraries set up in
     their first calls.
     """
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            work()
-    torch.cuda.current_stream().wait_stream(stream)
+    current = torch.cuda.current_stream()
+    stream = _side_stream(torch.cuda.current_device())
     graph = torch.cuda.CUDAGraph()
-    # Of this thread alone: another one may be laying out the next pass.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        output = work()
+    # A process records one graph at a time; and a recording that fails must not leave this thread
+    # on the side stream, which the outer `with` sees to.
+    with _recording, torch.cuda.stream(current):
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                work()
+        current.wait_stream(stream)
+        # Of this thread alone: another one may be laying out the next pass.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            output = work()
     return graph.replay, output
+
+
+@cache
+def _side_stream(device: int) -> torch.cuda.Stream:
+    """One for all recordings: libraries hold memory for each stream that they have seen."""
+    return torch.cuda.Stream(device)
 
 
 def _rounded(count: int, least: int) -> int:

@@ -136,7 +136,7 @@ def _on_cuda(
     states: Tensor, parts: Sequence[AnyLinear], sizes: Sequence[int], biased: bool
 ) -> Tensor | None:
     """The same by the Triton kernel, for masks alone: torch's own products are hard to beat."""
-    if (run := cuda_kernel()) is None:
+    if not parts or (run := cuda_kernel()) is None:
         return None
     if isinstance(part := parts[0], PlannedLinear) and part.plan is not None:
         return run.planned(states, part.weight, part.bias if biased else None, part.plan)

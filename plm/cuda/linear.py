@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import Any
 
 import torch
@@ -45,9 +45,10 @@ class CudaMaskedLinear:
         self._dense_from: dict[tuple[torch.Size, torch.dtype], int] = {}
 
     def takes(self, states: Tensor, weight: Tensor) -> bool:
-        """Whether it can multiply these: floating-point, of one type, on a CUDA device."""
+        """Whether it can multiply these: floating-point, of one type, on the current GPU."""
         return (
             states.is_cuda
+            and states.get_device() == torch.cuda.current_device()
             and states.dtype == weight.dtype
             and states.dtype in _TYPES
             and weight.is_contiguous()
@@ -147,22 +148,32 @@ def tiles_of(sizes: Sequence[int], height: int) -> list[tuple[int, int, int]]:
 
 
 def linear_works(kernel: CudaMaskedLinear, device: torch.device) -> bool:
-    """Whether a small product of three sets comes out right on a device."""
+    """Whether small products of three sets come out right on a device.
+
+    On a GPU in every type that it takes, and in both heights of tiles.
+    """
     generator = torch.Generator().manual_seed(0)
-    states = torch.randn(21, 40, generator=generator).to(device)
-    weight = torch.randn(70, 40, generator=generator).to(device)
-    bits = torch.randint(0, 256, (70, 5), dtype=torch.uint8, generator=generator).to(device)
-    found = kernel(states, weight, weight[:, 0].contiguous(), [bits, None, bits], [3, 17, 1])
-    keep = spread_bits(bits, 40)
-    parts = zip(states.split([3, 17, 1]), (weight * keep, weight, weight * keep), strict=True)
-    expected = torch.cat([part @ matrix.t() for part, matrix in parts]) + weight[:, 0]
-    return bool((found - expected).abs().max() < 1e-2)
+    types = _TYPES if device.type == "cuda" else (torch.float32,)
+    for dtype, sizes in product(types, ([3, 17, 1], [70, 64, 66])):
+        states = torch.randn(sum(sizes), 40, generator=generator).to(device, dtype)
+        weight = torch.randn(70, 40, generator=generator).to(device, dtype)
+        bits = torch.randint(0, 256, (70, 5), dtype=torch.uint8, generator=generator).to(device)
+        found = kernel(states, weight, weight[:, 0].contiguous(), [bits, None, bits], sizes)
+        whole = weight.float()
+        masked = whole * spread_bits(bits, 40)
+        parts = zip(states.float().split(sizes), (masked, whole, masked), strict=True)
+        expected = torch.cat([part @ matrix.t() for part, matrix in parts]) + whole[:, 0]
+        # Half-precision types round the result to a few hundredths of the largest.
+        near = 1e-2 if dtype == torch.float32 else float(expected.abs().max()) * 1e-2
+        if not float((found.float() - expected).abs().max()) < near:
+            return False
+    return True
 
 
 @lru_cache(maxsize=256)
 def _tiles(sizes: tuple[int, ...], height: int, device: torch.device) -> Tensor:
     """`tiles_of` on the device; all linears of a pass ask for the same."""
-    tiles = torch.tensor(tiles_of(sizes, height), dtype=torch.int32)
+    tiles = torch.tensor(tiles_of(sizes, height), dtype=torch.int64)
     return tiles.to(device, non_blocking=True)
 
 

@@ -19,9 +19,18 @@ class VarlenAttention:
         self._kernel = kernel
 
     def takes(self, states: Tensor, heads: int) -> bool:
-        """Whether it does attention of these states (N, H): floating-point, on a CUDA device."""
+        """Whether it does attention of these states (N, H): floating-point, on a CUDA device.
+
+        That is the current one: Triton launches there.
+        """
         depth, rest = divmod(states.shape[1], heads)
-        return states.is_cuda and states.dtype in _TYPES and not rest and 0 < depth <= _MOST_DEPTH
+        return (
+            states.is_cuda
+            and states.get_device() == torch.cuda.current_device()
+            and states.dtype in _TYPES
+            and not rest
+            and 0 < depth <= _MOST_DEPTH
+        )
 
     def __call__(
         self,

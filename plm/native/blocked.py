@@ -41,6 +41,11 @@ class BlockedWeight:
         """Of the weights; products of float16 are computed in single precision."""
         return self.blocks.dtype
 
+    def rows(self, rows: Tensor) -> Tensor:
+        """Some rows (K,) of the matrix that the blocks stand for, float32 (K, in)."""
+        weight = self.blocks[rows // _BLOCK, :, rows % _BLOCK].reshape(len(rows), -1).float()
+        return weight if self.scales is None else weight * self.scales[rows, None]
+
     def dense(self) -> Tensor:
         """The matrix (out, in) that the blocks stand for, float32."""
         width, depth = self.shape

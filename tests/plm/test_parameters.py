@@ -75,6 +75,8 @@ def test_blocks_are_dense_once_asked_and_take_part_in_gradients() -> None:
         dense = part.weight
     assert part.weight is dense
     assert torch.equal(dense, weight.float())
+    some = torch.tensor([7, 0, 7])
+    assert torch.equal(part.only(some).weight, dense[some])
     states = torch.randn(2, 64, requires_grad=True)
     linear(states, [part], [2]).sum().backward()
     torch.testing.assert_close(states.grad, weight.float().sum(0).expand(2, -1))

@@ -16,7 +16,7 @@ SIZES = {
     "attention": {"HEADS": 12, "HEAD": 32, "DEPTH": 32, "QUERIES": 16, "KEYS": 32, "BLOCKS": 4},
     "masked_linear": {"HAS_BIAS": True, "ROWS": 64, "COLUMNS": 64, "DEPTH": 64, "STEPS": 6},
 }
-POINTERS = {"tiles": "*i32", "addresses": "*i64", "starts": "*i64", "query_starts": "*i64"}
+POINTERS = {"tiles": "*i64", "addresses": "*i64", "starts": "*i64", "query_starts": "*i64"}
 COMPILE = """
 import importlib, json, sys
 import triton

@@ -117,6 +117,9 @@ def test_rows_of_several_slots(engine: plm.Engine, bert: Tiny) -> None:
             engine.logits(rows, masks), expected(bert, rows, masks), atol=1e-4, rtol=1e-4
         )
 
+    assert engine._graphs is not None
+    assert len(engine._graphs._graphs) == 1
+
 
 def test_masks_of_eight_bits_go_without(engine: plm.Engine, bert: Tiny) -> None:
     rows, soft = [prompt.row for prompt in bert.prompts[:2]], bert.expectation(1)
