@@ -45,10 +45,10 @@ def load_base(
             starts with `.`, `~` or `/`, is a folder and nothing else.
         device: `auto` (the first CUDA device if there is one), or a torch device.
         dtype: what products with matrices are computed in: float32, bfloat16, float16, or int8 on
-            processors with AVX-512 VNNI; None takes what the device is fast at. All weights are
-            held in it, but for bfloat16 where AVX-512 multiplies it, and for int8: there they are
-            held in float32, and the matrices besides in that type. They are read in fp32 first, so
-            that the digest is the same whatever they are served in.
+            processors with AVX-512 VNNI; None takes what the device is fast at. Weights are
+            held in it; for float32 on a CPU matrices in half of it where that loses nothing, and
+            for bfloat16 where AVX-512 multiplies it, and int8, matrices in that type besides. They
+            are read in fp32 first, so that the digest is the same whatever they are served in.
         random_seed: where given, the weights are not those of the source but drawn from this seed
             as the architecture draws them before it learns; the name says so. A control: what do
             masks learn where there is no knowledge?
