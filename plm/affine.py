@@ -4,7 +4,7 @@ A weight is held once, in the form that its products read: another one is made o
 asks for that, as masks of eight bits a weight do; those of one bit do not.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from plm.cuda import LaunchPlan
 from plm.native import BlockedWeight, address_of, blocked_kernel, kernel
-from plm.unpacking import masked_weight, on_device, spread_bits
+from plm.unpacking import masked_on_device, masked_weight, on_device
 
 # Types that the kernel of blocks alone computes products of float32 states and weights in.
 BLOCKED = (torch.bfloat16, torch.int8)
@@ -85,10 +85,10 @@ class PlannedLinear(Linear):
     """A dense map on a GPU under the masks that a plan names, for launches recorded in a graph.
 
     Attributes:
-        plan: of the launch; None: there are no masks.
+        plan: of the launch.
     """
 
-    plan: LaunchPlan | None = None
+    plan: LaunchPlan = field(kw_only=True)
 
 
 PlainLinear = Linear | BlockedLinear
@@ -142,7 +142,7 @@ class MaskedLinear:
         weight = self.base.weight
         if weight.is_cuda and self.bits_per_weight == 1:
             # From the bits that are there: nothing crosses the bus.
-            return spread_bits(self.device_bits, weight.shape[1]).to(weight.dtype).mul_(weight)
+            return masked_on_device(weight, self.device_bits)
         return masked_weight(weight, self.bits, self.bits_per_weight)
 
 

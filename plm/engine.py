@@ -85,26 +85,16 @@ class Engine:
         Raises:
             ValueError, MaskMismatchError: as `prepare` and `run` do.
         """
+        if not probes:
+            return []
+        tokens = sum(len(probe.row.input_ids) for probe in probes)
+        if self.base.device.type == "cuda" or tokens <= _PASS_TOKENS:
+            return self.run(self.prepare(probes))
         readings: dict[int, Reading] = {}
-        for places in self._passes(probes):
+        for places in _passes(probes):
             prepared = self.prepare([probes[place] for place in places])
             readings.update(zip(places, self.run(prepared), strict=True))
         return [readings[place] for place in range(len(probes))]
-
-    def _passes(self, probes: Sequence[Probe]) -> Iterator[list[int]]:
-        """The places of the probes of each pass, those under one mask side by side."""
-        most = None if self.base.device.type == "cuda" else _PASS_TOKENS
-        places: list[int] = []
-        tokens = 0
-        for place in _by_mask([probe.mask for probe in probes]):
-            own = len(probes[place].row.input_ids)
-            if places and most is not None and tokens + own > most:
-                yield places
-                places, tokens = [], 0
-            places.append(place)
-            tokens += own
-        if places:
-            yield places
 
     def prepare(self, probes: Sequence[Probe]) -> PreparedPass:
         """Lay probes out for a pass; needs no turn at the model.
@@ -160,8 +150,9 @@ class Engine:
         """States (S, H) at the slots of rows that are sorted by mask."""
         base = self.base
         # Outside inference mode, so that sets in the cache stay usable for gradients.
-        different = len({None if mask is None else mask.digest for mask in masks})
-        small = self._graphs is not None and self._graphs.takes(packed, different)
+        small = self._graphs is not None and self._graphs.takes(
+            packed, len({None if mask is None else mask.digest for mask in masks})
+        )
         sets, counts = self._sets(masks, small=small)
         first = min((masked.first for masked in sets if masked), default=base.layer_count)
         with torch.inference_mode():
@@ -253,6 +244,20 @@ def _by_mask(masks: Sequence[PackedMask | None]) -> list[int]:
         groups.setdefault(key, []).append(place)
     ordered = sorted(groups.items(), key=lambda group: group[0][0])
     return [place for _, group in ordered for place in group]
+
+
+def _passes(probes: Sequence[Probe]) -> Iterator[list[int]]:
+    """The places of the probes of each pass on a CPU, those under one mask side by side."""
+    places: list[int] = []
+    tokens = 0
+    for place in _by_mask([probe.mask for probe in probes]):
+        own = len(probes[place].row.input_ids)
+        if places and tokens + own > _PASS_TOKENS:
+            yield places
+            places, tokens = [], 0
+        places.append(place)
+        tokens += own
+    yield places
 
 
 def _sums(sizes: Sequence[int], counts: Sequence[int]) -> tuple[int, ...]:

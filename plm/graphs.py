@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
-from typing import Self
+from typing import Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -36,7 +36,7 @@ from plm.states import run_layers
 logger = logging.getLogger(__name__)
 
 # Larger passes keep the GPU busy for longer than their launches take.
-MOST_TOKENS = 1024
+_MOST_TOKENS = 1024
 # Graphs hold memory of their own; the least recently used one goes.
 _KEPT = 64
 # What is computed at the slots alone in the last layer.
@@ -44,6 +44,7 @@ _AT_SLOTS = frozenset(ROLES) - {"key", "value"}
 
 _recording = threading.Lock()
 
+Numbers = TypeVar("Numbers", Tensor, NDArray[np.int64])
 Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 
 
@@ -91,6 +92,9 @@ class LayerGraphs:
         self._base = base
         self._kernel = kernel
         self._record = record
+        linears = base.layers[-1].linears()
+        # One of each shape.
+        self._weights = tuple({part.shape: part.weight for _, part in linears}.values())
         self._graphs: OrderedDict[Bucket, _RecordedLayers] = OrderedDict()
         self._met: OrderedDict[Bucket, None] = OrderedDict()
         self._addresses: WeakKeyDictionary[MaskedLayers, NDArray[np.int64]] = WeakKeyDictionary()
@@ -100,10 +104,9 @@ class LayerGraphs:
     def takes(self, packed: PackedRows, sets: int) -> bool:
         """Whether a pass of so many mask sets is small enough to gain by a graph."""
         tokens = sum(packed.lengths)
-        if self._failed or tokens > MOST_TOKENS or packed.layout.device_starts is None:
+        if self._failed or tokens > _MOST_TOKENS or packed.layout.device_starts is None:
             return False
-        weights = {part.weight.shape: part.weight for _, part in self._base.layers[-1].linears()}
-        return all(tokens < self._kernel.dense_from(weight) * sets for weight in weights.values())
+        return all(tokens < self._kernel.dense_from(weight) * sets for weight in self._weights)
 
     def __call__(
         self,
@@ -197,12 +200,7 @@ class _RecordedLayers:
         self._ends = list(accumulate(sizes, initial=0))
         # One copy takes all of it to the device.
         self._numbers = torch.zeros(self._ends[-1], dtype=torch.int64, device=device)
-        parts = {
-            name: self._numbers[start:end].view(shape)
-            for (name, shape), start, end in zip(
-                self._shapes.items(), self._ends, self._ends[1:], strict=False
-            )
-        }
+        parts = self._parts(self._numbers)
         self._slot_tokens = parts["slot_tokens"]
         self._hidden = torch.zeros(bucket.tokens, base.hidden_size, dtype=base.dtype, device=device)
         layout = Layout(bucket.sentences, bucket.longest, None, None, None, parts["starts"])
@@ -234,6 +232,11 @@ class _RecordedLayers:
         self._replay()
         return self._output[: sum(packed.slot_counts)].clone()
 
+    def _parts(self, numbers: Numbers) -> dict[str, Numbers]:
+        """Views of numbers that lie end to end, by what they say."""
+        spans = zip(self._shapes.items(), self._ends[:-1], self._ends[1:], strict=True)
+        return {name: numbers[start:end].reshape(shape) for (name, shape), start, end in spans}
+
     def _numbers_of(
         self,
         packed: PackedRows,
@@ -242,16 +245,15 @@ class _RecordedLayers:
         slots: Sequence[int],
     ) -> NDArray[np.int64]:
         numbers = np.zeros(self._ends[-1], np.int64)
-        parts = {
-            name: numbers[start:end].reshape(shape)
-            for (name, shape), start, end in zip(
-                self._shapes.items(), self._ends, self._ends[1:], strict=False
-            )
-        }
-        for name, sizes in (("starts", packed.lengths), ("slot_starts", packed.slot_counts)):
+        parts = self._parts(numbers)
+        assert packed.layout.starts is not None
+        for name, starts in (
+            ("starts", packed.layout.starts),
+            ("slot_starts", packed.slots.starts),
+        ):
             # Sentences that are not there begin and end where the last one ends.
-            parts[name][:] = sum(sizes)
-            parts[name][: len(sizes) + 1] = [*accumulate(sizes, initial=0)]
+            parts[name][:] = starts[-1]
+            parts[name][: len(starts)] = starts
         for name, rows, height in (
             ("tiles", tokens, self._heights[0]),
             ("slot_tiles", slots, self._heights[1]),

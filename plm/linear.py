@@ -138,7 +138,7 @@ def _on_cuda(
     """The same by the Triton kernel, for masks alone: torch's own products are hard to beat."""
     if not parts or (run := cuda_kernel()) is None:
         return None
-    if isinstance(part := parts[0], PlannedLinear) and part.plan is not None:
+    if isinstance(part := parts[0], PlannedLinear):
         return run.planned(states, part.weight, part.bias if biased else None, part.plan)
     if not any(isinstance(part, MaskedLinear) for part in parts):
         return None

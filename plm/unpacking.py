@@ -38,7 +38,7 @@ def masked_weight(weight: Tensor, bits: NDArray[np.uint8], bits_per_weight: int 
         return multiply_into(_scratch.like(weight), weight, bits, bits_per_weight)
     if bits_per_weight == 8:
         return _expectation_into(torch.empty_like(weight), bits).mul_(weight)
-    return unpack_on_device(bits, weight.shape[1], weight.device).to(weight.dtype).mul_(weight)
+    return masked_on_device(weight, on_device(bits, weight.device))
 
 
 def multiply_into(
@@ -66,9 +66,9 @@ def unpack_keep(packed: NDArray[np.uint8], columns: int) -> Tensor:
     return torch.from_numpy(bits.view(np.bool_))
 
 
-def unpack_on_device(packed: NDArray[np.uint8], columns: int, device: torch.device) -> Tensor:
-    """The same by tensor operations, so that only the packed bits travel to the device."""
-    return spread_bits(on_device(packed, device), columns)
+def masked_on_device(weight: Tensor, bits: Tensor) -> Tensor:
+    """W * M (out, in), new, of bits (out, ceil(in / 8)) that lie on the weight's device."""
+    return spread_bits(bits, weight.shape[1]).to(weight.dtype).mul_(weight)
 
 
 def on_device(packed: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plm.unpacking import spread_bits
+from plm.unpacking import masked_on_device
 
 Fused = Callable[[Tensor, Tensor, Tensor | None, Sequence[Tensor], Sequence[int]], Tensor]
 
@@ -51,7 +51,7 @@ def dense_from(run: Fused, weight: Tensor) -> int:
 
         def products() -> None:
             for part, kept in zip(parts, bits, strict=True):
-                functional.linear(part, spread_bits(kept, depth).to(weight.dtype).mul_(weight))
+                functional.linear(part, masked_on_device(weight, kept))
 
         return _seconds(products)
 

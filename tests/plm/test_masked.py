@@ -9,7 +9,7 @@ import torch
 
 import plm
 from masks import MaskMismatchError, pack_bits
-from plm.unpacking import unpack_keep, unpack_on_device
+from plm.unpacking import on_device, spread_bits, unpack_keep
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -21,7 +21,7 @@ def test_bits_unpack_as_they_were_packed() -> None:
         keep = random.random((5, columns)) > 0.5
         for unpacked in (
             unpack_keep(pack_bits(keep), columns),
-            unpack_on_device(pack_bits(keep), columns, torch.device("cpu")),
+            spread_bits(on_device(pack_bits(keep), torch.device("cpu")), columns),
         ):
             assert unpacked.dtype == torch.bool
             np.testing.assert_array_equal(unpacked.numpy(), keep)
