@@ -68,7 +68,7 @@ Device = Annotated[
     str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N. [RELATA_DEVICE]")
 ]
 Dtype = Annotated[
-    str | None, typer.Option(metavar="TYPE", help="float32 or bfloat16. [RELATA_DTYPE]")
+    str | None, typer.Option(metavar="TYPE", help="auto, float32, bfloat16 or int8. [RELATA_DTYPE]")
 ]
 Threads = Annotated[
     str | None, typer.Option(metavar="N", help="CPU threads of a forward pass. [RELATA_THREADS]")

@@ -166,10 +166,11 @@ def _in_blocks(
     """Whether the kernel of blocks computes the products, of float32 states."""
     if device.type != "cpu" or products not in BLOCKED or (blocks := blocked_kernel()) is None:
         return False
-    if products == torch.bfloat16 and has_amx():
-        return False  # PyTorch multiplies it by AMX tiles
     names = maskable_names(config.architecture, 1, config.layer_count)
-    return all(blocks.takes(parameters[name], products) for name in names)
+    if not all(blocks.takes(parameters[name], products) for name in names):
+        return False
+    # Where PyTorch has tiles for its products, vectors are no match for them.
+    return products != torch.bfloat16 or blocks.by_tiles(products) or not has_amx()
 
 
 def _moved(

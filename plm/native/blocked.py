@@ -1,7 +1,7 @@
 """Products of weights that lie in the kernel's own order; the twin of each is in `plm.linear`."""
 
 import ctypes
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,9 @@ _TOGETHER = 32
 _MOST_DEPTH = 8192
 _LARGEST = 127  # of an integer
 _RAISED = 128  # as blocked.h has it
-_NAMES = {torch.float16: "half", torch.bfloat16: "bfloat16", torch.int8: "int8"}
+# The type of each kind of weights; those that end so are multiplied by the tiles of AMX.
+_TILES = "_amx"
+_TYPES = {"half": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 # Weights of a row that stand in 32 bits of a vector.
 _STEPS = {torch.float16: 1, torch.bfloat16: 2, torch.int8: 4}
 
@@ -56,8 +58,8 @@ class BlockedWeight:
 class BlockedKernel:
     """Y = X (W * M)^T + b for rows of many mask sets in one call, on a CPU with AVX-512.
 
-    A mask's bits are operands of the instructions that load the weights. X and Y are float32, and W
-    is one of
+    A mask's bits are operands of the instructions that load the weights, or put down the tiles that
+    AMX reads. X and Y are float32, and W is one of
 
     - float16, widened to float32: a product in single precision;
     - bfloat16: X is rounded to it, and sums are in single precision;
@@ -65,23 +67,35 @@ class BlockedKernel:
       likewise, and sums are exact.
     """
 
-    def __init__(self, library: ctypes.CDLL, kinds: Collection[str]) -> None:
-        """Of a library, the kinds of weights given: those that this processor has products for."""
+    def __init__(self, library: ctypes.CDLL, kinds: Sequence[str]) -> None:
+        """Of a library, the kinds of products given; the first of those in a type is the one used.
+
+        Raises:
+            KeyError: there is no such kind.
+        """
         pointer, count = ctypes.c_void_p, ctypes.c_int64
+        self._kinds: dict[torch.dtype, str] = {}
         self._runs = {}
         self._columns = {}
-        for dtype, name in _NAMES.items():
-            if name in kinds:
-                run = getattr(library, f"relata_blocked_{name}_linear")
-                run.argtypes = [*[pointer] * 3, count, *[pointer] * 7, count, count, count]
-                run.restype = ctypes.c_int
-                self._runs[dtype] = run
-                self._columns[dtype] = int(getattr(library, f"relata_blocked_{name}_columns")())
+        for kind in kinds:
+            dtype = _TYPES[kind.removesuffix(_TILES)]
+            if dtype in self._kinds:
+                continue
+            run = getattr(library, f"relata_blocked_{kind}_linear")
+            run.argtypes = [*[pointer] * 3, count, *[pointer] * 7, count, count, count]
+            run.restype = ctypes.c_int
+            self._kinds[dtype] = kind
+            self._runs[dtype] = run
+            self._columns[dtype] = int(getattr(library, f"relata_blocked_{kind}_columns")())
 
     @property
     def dtypes(self) -> frozenset[torch.dtype]:
         """Types of weights that it multiplies."""
         return frozenset(self._runs)
+
+    def by_tiles(self, dtype: torch.dtype) -> bool:
+        """Whether products in a type that it multiplies are done by the tiles of AMX."""
+        return self._kinds[dtype].endswith(_TILES)
 
     def takes(self, weight: Tensor, dtype: torch.dtype) -> bool:
         """Whether it multiplies a weight (out, in) in that type: on a CPU, and of such a depth."""

@@ -14,3 +14,9 @@
 #if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 9 : __GNUC__ >= 10)
 #define RELATA_BUILDS_BFLOAT16 1
 #endif
+
+// What assembles AMX came with gcc 11 and clang 11; its state is asked for from Linux.
+#if defined(RELATA_BUILDS_BFLOAT16) && defined(__linux__) && \
+    (defined(__clang__) ? __clang_major__ >= 11 : __GNUC__ >= 11)
+#define RELATA_BUILDS_TILES 1
+#endif

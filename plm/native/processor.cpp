@@ -2,6 +2,12 @@
 
 #include "kinds.h"
 
+#if defined(RELATA_BUILDS_TILES)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 // Their names, the fastest first, parted by spaces.
 extern "C" const char* relata_variants() {
 #if defined(__x86_64__)
@@ -13,7 +19,25 @@ extern "C" const char* relata_variants() {
   return "portable";
 }
 
-// The kinds of weights whose products it has instructions for (blocked.h), parted by spaces.
+#if defined(RELATA_BUILDS_TILES)
+namespace {
+
+// Whether there are tiles, with products of bfloat16 and int8, and this process may use them: Linux
+// gives their state, 8 KB for each thread, to who asks for it (its Documentation/arch/x86/xstate.rst).
+bool has_tiles() {
+  constexpr unsigned kBfloat16 = 1u << 22, kTiles = 1u << 24, kInt8 = 1u << 25;
+  constexpr unsigned kAll = kBfloat16 | kTiles | kInt8;
+  constexpr long kRequest = 0x1023, kTileData = 18;
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kAll) != kAll) return false;
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+
+}  // namespace
+#endif
+
+// Which products of blocks (blocked.h) it has instructions for, of each kind of weights the fastest
+// first, parted by spaces.
 extern "C" const char* relata_blocked() {
 #if defined(RELATA_BUILDS_BLOCKS)
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -24,6 +48,10 @@ extern "C" const char* relata_blocked() {
   const bool bfloat16 = false;
 #endif
   const bool int8 = avx512 && __builtin_cpu_supports("avx512vnni");
+#if defined(RELATA_BUILDS_TILES)
+  // Processors with AMX have the others, too.
+  if (bfloat16 && int8 && has_tiles()) return "half bfloat16_amx bfloat16 int8_amx int8";
+#endif
   if (bfloat16 && int8) return "half bfloat16 int8";
   if (bfloat16) return "half bfloat16";
   if (int8) return "half int8";

@@ -54,7 +54,7 @@ def variants(library: ctypes.CDLL) -> list[Variant]:
 
 
 def blocked_kinds(library: ctypes.CDLL) -> list[str]:
-    """Kinds of weights in the kernel's own order that this processor has products for.
+    """Products of weights in the kernel's own order that this processor has, the fastest first.
 
     Raises:
         AttributeError: the library is none of ours, or of another version.

@@ -1,0 +1,33 @@
+"""What the kernels of linears are compared with."""
+
+from collections.abc import Sequence
+
+import torch
+
+
+def rounded(states: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """States as products in a type read them, float64."""
+    if dtype == torch.float16:
+        return states.double()
+    if dtype == torch.bfloat16:
+        return states.bfloat16().double()
+    largest = states.abs().amax(dim=1, keepdim=True).clamp(min=1e-30)
+    # By one quotient, as the kernel does; PyTorch's 127 / x is 127 times the reciprocal of x.
+    scale = torch.full_like(largest, 127) / largest
+    return (states * scale).round().double() * (largest / 127).double()
+
+
+def masked_product(
+    states: torch.Tensor,
+    dense: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    kept: Sequence[torch.Tensor | None],
+    sizes: Sequence[int],
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """X (W * M)^T + b of blocks of rows, each under one of `kept`; sums in double precision."""
+    blocks = rounded(states, dtype).split(list(sizes))
+    weights = [dense if part is None else dense * part for part in kept]
+    products = [x @ w.double().t() for x, w in zip(blocks, weights, strict=True)]
+    return (torch.cat(products) + bias.double()).float()

@@ -1,0 +1,94 @@
+"""The products by tiles of AMX, whose instructions are emulated, beside those by vectors."""
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+import plm
+from masks import pack_bits
+from plm.native import BlockedKernel, PackedBits, blocked_kernel
+from plm.native.loading import blocked_works
+from tests.plm.native.products import masked_product
+
+FOLDER = Path(plm.__file__).parent / "native"
+EMULATION = Path(__file__).with_name("emulated_amx.h")
+KINDS = {"bfloat16": torch.bfloat16, "int8": torch.int8}
+
+
+class Emulated:
+    """A kind's kernel by tiles, and the count that its emulation keeps."""
+
+    def __init__(self, kind: str, library: Path) -> None:
+        self.dtype = KINDS[kind]
+        self.library = ctypes.CDLL(str(library))
+        self.run = BlockedKernel(self.library, [f"{kind}_amx"])
+
+    def count(self, of: str) -> int:
+        return int(getattr(self.library, f"emulated_{of}")())
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def tiles(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Emulated:
+    kind = request.param
+    found = blocked_kernel()
+    if found is None or KINDS[kind] not in found.dtypes:
+        pytest.skip(f"this processor has no instructions that prepare {kind} for tiles")
+    if (compiler := shutil.which("g++")) is None:
+        pytest.skip("there is no g++ to compile it with")
+    folder = tmp_path_factory.mktemp("tiles")
+    built, target = folder / "tiles.o", folder / "tiles.so"
+    source = FOLDER / f"blocked_{kind}_amx.cpp"
+    flags = ["-std=c++17", "-O2", "-fopenmp", "-fPIC", f'-DRELATA_AMX="{EMULATION}"']
+    subprocess.run([compiler, *flags, "-c", "-o", built, source], check=True)
+    # As the package's own: the OpenMP of torch serves it.
+    subprocess.run([compiler, "-shared", "-o", target, built], check=True)
+    return Emulated(kind, target)
+
+
+# Fewer rows of W than a block, no multiple of two blocks, several tiles deep.
+@pytest.mark.parametrize(("width", "depth"), [(1, 64), (50, 128), (129, 192), (64, 512)])
+# Every number of rows that two tiles may have, sets of several passes, empty ones, several ranges.
+@pytest.mark.parametrize("sizes", [tuple(range(1, 34)), (5, 0, 70, 40, 97), (0,), (300, 7)])
+def test_tiles_multiply_as_vectors_do(
+    tiles: Emulated, width: int, depth: int, sizes: tuple[int, ...]
+) -> None:
+    generator = torch.Generator().manual_seed(depth + width)
+    weight = torch.randn(width, depth, generator=generator)
+    bias = torch.randn(width, generator=generator)
+    states = torch.randn(sum(sizes), depth, generator=generator) * 3
+    kept = [
+        None if place % 3 == 2 else torch.rand(width, depth, generator=generator) > 0.4
+        for place in range(len(sizes))
+    ]
+    bits = [None if part is None else PackedBits(pack_bits(part.numpy())) for part in kept]
+    packed = tiles.run.pack(weight, tiles.dtype)
+    before = tiles.count("products")
+    found = tiles.run(states, packed, bias, bits, sizes)
+    assert (tiles.count("products") > before) == (sum(sizes) > 0)
+    expected = masked_product(
+        states, packed.dense(), bias, kept=kept, sizes=sizes, dtype=tiles.dtype
+    )
+    torch.testing.assert_close(found / depth**0.5, expected / depth**0.5, atol=2e-5, rtol=2e-5)
+    # Blocks that were packed for one are those of the other; whole numbers sum up the same.
+    vectors = blocked_kernel()
+    assert vectors is not None
+    exact = {"atol": 0, "rtol": 0} if tiles.dtype == torch.int8 else {"atol": 1e-4, "rtol": 1e-5}
+    torch.testing.assert_close(found, vectors(states, packed, bias, bits, sizes), **exact)
+    assert (tiles.count("faults"), tiles.count("held")) == (0, 0)
+
+
+def test_they_are_tried_as_others_are(tiles: Emulated) -> None:
+    assert tiles.run.by_tiles(tiles.dtype)
+    assert blocked_works(tiles.run)
+
+
+def test_of_two_kinds_in_a_type_the_first_is_used(tiles: Emulated) -> None:
+    kind = "int8" if tiles.dtype == torch.int8 else "bfloat16"
+    path = next(FOLDER.glob("_kernels*.so"))
+    built = ctypes.CDLL(str(path))
+    assert BlockedKernel(built, [f"{kind}_amx", kind]).by_tiles(tiles.dtype)
+    assert not BlockedKernel(built, [kind, f"{kind}_amx"]).by_tiles(tiles.dtype)
