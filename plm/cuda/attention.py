@@ -10,7 +10,10 @@ import triton
 import triton.language as tl
 
 
-@triton.jit  # type: ignore[untyped-decorator]  # Triton's own types are not Python's
+# As of masked linears.
+@triton.jit(  # type: ignore[untyped-decorator]  # Triton's own types are not Python's
+    do_not_specialize_on_alignment=["starts", "query_starts"]
+)
 def attention(  # type: ignore[no-untyped-def]
     query,  # (queries, HEADS * HEAD)
     key,  # (keys, HEADS * HEAD)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from plm.cuda.choice import dense_from
+from plm.cuda.launch import TYPES, launches
 from plm.unpacking import spread_bits
 
 logger = logging.getLogger(__name__)
 
-_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _COLUMNS, _DEPTH = 64, 64
 # Tensor cores take 16 rows at the least; more fill them better where a set has them.
 _FEW_ROWS, _MANY_ROWS = 16, 64
@@ -46,13 +46,7 @@ class CudaMaskedLinear:
 
     def takes(self, states: Tensor, weight: Tensor) -> bool:
         """Whether it can multiply these: floating-point, of one type, on the current GPU."""
-        return (
-            states.is_cuda
-            and states.get_device() == torch.cuda.current_device()
-            and states.dtype == weight.dtype
-            and states.dtype in _TYPES
-            and weight.is_contiguous()
-        )
+        return launches(states) and states.dtype == weight.dtype and weight.is_contiguous()
 
     def dense_from(self, weight: Tensor) -> int:
         """Rows of a mask set from which a dense W * M is faster; measured once for each shape."""
@@ -153,7 +147,7 @@ def linear_works(kernel: CudaMaskedLinear, device: torch.device) -> bool:
     On a GPU in every type that it takes, and in both heights of tiles.
     """
     generator = torch.Generator().manual_seed(0)
-    types = _TYPES if device.type == "cuda" else (torch.float32,)
+    types = TYPES if device.type == "cuda" else (torch.float32,)
     for dtype, sizes in product(types, ([3, 17, 1], [70, 64, 66])):
         states = torch.randn(sum(sizes), 40, generator=generator).to(device, dtype)
         weight = torch.randn(70, 40, generator=generator).to(device, dtype)

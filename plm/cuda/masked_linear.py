@@ -10,7 +10,10 @@ import triton
 import triton.language as tl
 
 
-@triton.jit  # type: ignore[untyped-decorator]  # Triton's own types are not Python's
+# Numbers of graphs lie end to end: for each way in which they are aligned it would be compiled.
+@triton.jit(  # type: ignore[untyped-decorator]  # Triton's own types are not Python's
+    do_not_specialize_on_alignment=["tiles", "addresses"]
+)
 def masked_linear(  # type: ignore[no-untyped-def]
     x,  # (rows, depth)
     w,  # (width, depth)
