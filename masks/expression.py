@@ -1,8 +1,9 @@
 """Mask expressions: several relations and how to combine them into one mask."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -81,28 +82,45 @@ class Combine:
 class CombinedMask:
     """One mask made of one or more relations' masks; made by `combine_masks`.
 
-    Two are equal if their relations and digest are.
+    Two are equal if their relations and digest are. The bits are combined when they are first
+    looked at: who combines them elsewhere, on a GPU, needs only the parts.
 
     Attributes:
         relations: the relations, in the order given.
         combine: how they were combined.
+        parts: the relations' masks, likewise.
         digest: `sha256:<hex>` made of the parts' digests (`masks.digest.combined_digest`).
-        sparsity: share of weights removed, 0 to 1.
         packed: read-only uint8 (rows, ceil(columns / 8)) by parameter name; of a single mask of 8
             bits a weight (rows, columns).
-        shapes: (rows, columns) by parameter name.
-        base_digest: digest of the base model all parts belong to.
-        bits_per_weight: 1; 8 for a single mask that has 8.
     """
 
     relations: tuple[str, ...]
     combine: Combine
+    parts: tuple[RelationMask, ...]
     digest: str
-    sparsity: float
     packed: Mapping[str, NDArray[np.uint8]]
-    shapes: Mapping[str, tuple[int, int]]
-    base_digest: str
-    bits_per_weight: int = 1
+
+    @cached_property
+    def sparsity(self) -> float:
+        """Share of weights removed, 0 to 1."""
+        if len(self.parts) == 1:
+            return self.parts[0].sparsity
+        return sparsity_of(self.packed, self.shapes)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, int]]:
+        """(rows, columns) by parameter name."""
+        return self.parts[0].shapes
+
+    @property
+    def base_digest(self) -> str:
+        """Digest of the base model all parts belong to."""
+        return self.parts[0].base_digest
+
+    @property
+    def bits_per_weight(self) -> int:
+        """1; 8 for a single mask that has 8."""
+        return self.parts[0].bits_per_weight
 
     @property
     def weight_count(self) -> int:
@@ -137,25 +155,40 @@ def combine_masks(masks: Sequence[RelationMask], combine: Combine | None = None)
     """
     combine = combine or Combine()
     combine.check_count(len(masks))
-    first = masks[0]
-    if len(masks) == 1:
-        packed, sparsity = first.packed, first.sparsity
-    else:
+    packed = masks[0].packed
+    if len(masks) > 1:
         _check_one_bit(masks)
         for mask in masks[1:]:
-            _check_alike(first, mask)
-        packed = _combine([mask.packed for mask in masks], combine)
-        sparsity = sparsity_of(packed, first.shapes)
+            _check_alike(masks[0], mask)
+        packed = _Combination([mask.packed for mask in masks], combine)
     return CombinedMask(
         relations=tuple(mask.relation for mask in masks),
         combine=combine,
+        parts=tuple(masks),
         digest=combined_digest(str(combine), [mask.digest for mask in masks]),
-        sparsity=sparsity,
         packed=packed,
-        shapes=first.shapes,
-        base_digest=first.base_digest,
-        bits_per_weight=first.bits_per_weight,
     )
+
+
+class _Combination(Mapping[str, NDArray[np.uint8]]):
+    """The combined bits of several masks, made when the first matrix is asked for."""
+
+    def __init__(self, parts: Sequence[Mapping[str, NDArray[np.uint8]]], combine: Combine) -> None:
+        self._parts = parts
+        self._combine = combine
+
+    @cached_property
+    def _made(self) -> dict[str, NDArray[np.uint8]]:
+        return _combine(self._parts, self._combine)
+
+    def __getitem__(self, name: str) -> NDArray[np.uint8]:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts[0])
+
+    def __len__(self) -> int:
+        return len(self._parts[0])
 
 
 def _combine(

@@ -4,6 +4,7 @@ A weight is held once, in the form that its products read: another one is made o
 asks for that, as masks of eight bits a weight do; those of one bit do not.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -100,16 +101,19 @@ class MaskedLinear:
 
     Attributes:
         base: the affine map without a mask.
-        bits: uint8 (out, ceil(in / 8)), M packed little-endian; at 8 bits a weight (out, in), the
-            values of which M is a 255th.
+        packed: bits of matrices by name, as a mask has them.
+        name: of the matrix.
         native: whether a native kernel may apply it where it can.
         bits_per_weight: 1 or 8.
+        sent: its bits, where they lie on the device of the weights already.
     """
 
     base: PlainLinear
-    bits: NDArray[np.uint8]
+    packed: Mapping[str, NDArray[np.uint8]]
+    name: str
     native: bool = True
     bits_per_weight: int = 1
+    sent: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -117,9 +121,17 @@ class MaskedLinear:
         return self.base.shape
 
     @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """(out, ceil(in / 8)), M packed little-endian.
+
+        At 8 bits a weight (out, in), the values of which M is a 255th.
+        """
+        return self.packed[self.name]
+
+    @cached_property
     def device_bits(self) -> Tensor:
         """The bits on the device of the weights; they stay there as long as this does."""
-        return on_device(self.bits, self.base.weight.device)
+        return on_device(self.bits, self.base.weight.device) if self.sent is None else self.sent
 
     @cached_property
     def address(self) -> int:

@@ -1,6 +1,7 @@
 """Runs mixed batches: every probe under its own mask set, all in one pass."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
@@ -13,6 +14,7 @@ from masks import PackedMask
 from plm.affine import BlockedLinear
 from plm.base import BaseModel
 from plm.cuda import cuda_kernel
+from plm.device_masks import DeviceMasks
 from plm.graphs import layer_graphs
 from plm.layers import GroupedLayer, LayerWeights
 from plm.mask_cache import MaskCache
@@ -62,12 +64,14 @@ class Engine:
     ) -> None:
         """Set up an engine; `native` False leaves the native kernel out even where it is built."""
         self.base = base
-        self.cache = MaskCache(base, cache_bytes, native=native)
+        self._on_device = DeviceMasks(base.device) if base.device.type == "cuda" else None
+        self.cache = MaskCache(base, cache_bytes, native=native, on_device=self._on_device)
         # What a pass from the bits needs of a mask is the same in each pass.
         self._layers_by_mask: WeakKeyDictionary[PackedMask, MaskedLayers] = WeakKeyDictionary()
-        self._from_bits = native and _applies_bits(base)
-        graphs = self._from_bits and base.device.type == "cuda"
-        self._graphs = layer_graphs(base) if graphs else None
+        with _current(base):
+            self._from_bits = native and _applies_bits(base)
+            graphs = self._from_bits and base.device.type == "cuda"
+            self._graphs = layer_graphs(base) if graphs else None
         # Where the kernel applies them while it loads the weights, a copy of W * M gains nothing.
         self._never_made = self._from_bits and isinstance(base.layers[-1].query, BlockedLinear)
 
@@ -118,7 +122,8 @@ class Engine:
             MaskMismatchError: a mask does not fit the base.
         """
         probes = prepared.probes
-        states = self._states(prepared.rows, [probe.mask for probe in probes])
+        with _current(self.base):
+            states = self._states(prepared.rows, [probe.mask for probe in probes])
         with torch.inference_mode():
             readings = read_slots(self.base, self.words, states, probes)
         by_place = dict(zip(prepared.order, readings, strict=True))
@@ -138,7 +143,8 @@ class Engine:
         order = _by_mask(masks)
         with torch.inference_mode():
             packed = pack_rows(self.base, [rows[place] for place in order])
-        states = self._states(packed, [masks[place] for place in order])
+        with _current(self.base):
+            states = self._states(packed, [masks[place] for place in order])
         with torch.inference_mode():
             logits = self.base.head(states).float()
             parts = logits.split([len(rows[place].slots) for place in order])
@@ -203,7 +209,9 @@ class Engine:
         """The layers of a mask whose bits meet the weights at each use."""
         layers = self._layers_by_mask.get(mask)
         if layers is None:
-            layers = self._layers_by_mask[mask] = masked_layers(self.base, mask)
+            layers = self._layers_by_mask[mask] = masked_layers(
+                self.base, mask, on_device=self._on_device
+            )
         return layers
 
     def _layer(
@@ -221,6 +229,11 @@ class Engine:
             # One set, or a layer that none of them covers.
             return parts[0]
         return GroupedLayer(parts, tokens, slots)
+
+
+def _current(base: BaseModel) -> AbstractContextManager[object]:
+    """Makes a base's GPU the current one, where Triton launches; nothing on a CPU."""
+    return torch.cuda.device(base.device) if base.device.type == "cuda" else nullcontext()
 
 
 def _applies_bits(base: BaseModel) -> bool:

@@ -344,7 +344,7 @@ def _some_mask(base: BaseModel) -> MaskedLayers:
         assert not isinstance(part, MaskedLinear)
         width, depth = part.shape
         bits = random.integers(0, 256, (width, (depth + 7) // 8), np.uint8)
-        linears[role] = MaskedLinear(part, bits)
+        linears[role] = MaskedLinear(part, {role: bits}, role)
     count = base.layer_count
     return MaskedLayers("tried", count, count, (layer.with_linears(linears),), 0)
 

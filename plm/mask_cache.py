@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from masks import PackedMask
 from plm.base import BaseModel
+from plm.device_masks import DeviceMasks
 from plm.masked import MaskedLayers, check_belongs, masked_layers, materialise
 
 # Mask sets whose uses are counted, and uses after which all counts are halved: what was popular
@@ -47,12 +48,20 @@ class MaskCache:
         ValueError: the capacity is negative.
     """
 
-    def __init__(self, base: BaseModel, capacity: int, *, native: bool = True) -> None:
+    def __init__(
+        self,
+        base: BaseModel,
+        capacity: int,
+        *,
+        native: bool = True,
+        on_device: DeviceMasks | None = None,
+    ) -> None:
         if capacity < 0:
             raise ValueError(f"a cache holds zero bytes or more, not {capacity}")
         self._base = base
         self._capacity = capacity
         self._native = native
+        self._on_device = on_device
         self._lock = threading.Lock()
         self._held: OrderedDict[str, MaskedLayers] = OrderedDict()
         self._uses: OrderedDict[str, int] = OrderedDict()
@@ -84,7 +93,7 @@ class MaskCache:
                 self._making.add(mask.digest)
         if keep:
             return self._make(mask)
-        return masked_layers(self._base, mask, native=self._native)
+        return masked_layers(self._base, mask, native=self._native, on_device=self._on_device)
 
     def count_ready(self) -> None:
         """Count a use of a set that nothing has to be made for, since loads apply its bits."""
@@ -125,7 +134,7 @@ class MaskCache:
 
     def _make(self, mask: PackedMask) -> MaskedLayers:
         try:
-            masked = materialise(self._base, mask)
+            masked = materialise(self._base, mask, on_device=self._on_device)
         finally:
             with self._lock:
                 self._making.discard(mask.digest)

@@ -1,15 +1,18 @@
 """The base's weights under a mask, for the layers that the mask covers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from masks import MaskMismatchError, PackedMask
 from plm.affine import AnyLinear, Linear, MaskedLinear, PlainLinear
 from plm.architectures import MaskableWeight, Role
 from plm.base import BaseModel
+from plm.device_masks import DeviceMasks
 from plm.layers import LayerWeights
-from plm.unpacking import masked_weight, multiply_into
+from plm.unpacking import multiply_into
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +54,28 @@ def check_belongs(base: BaseModel, mask: PackedMask) -> None:
         )
 
 
-def masked_layers(base: BaseModel, mask: PackedMask, *, native: bool = True) -> MaskedLayers:
+def masked_layers(
+    base: BaseModel,
+    mask: PackedMask,
+    *,
+    native: bool = True,
+    on_device: DeviceMasks | None = None,
+) -> MaskedLayers:
     """The layers of a mask, whose bits (or values) meet the weights at each use.
 
     Takes no memory of its own: thousands of masks cost their bits. `native` lets the native kernel
     apply them where it can; elsewhere, and always at 8 bits a weight, W * M is made in memory that
-    all masks share.
+    all masks share. `on_device` has the bits of masks of one bit a weight where the weights are;
+    without it they are sent there when they are used.
 
     Raises:
         MaskMismatchError: another base, no matrix, a matrix that this base does not have, or one
             of another shape.
     """
     check_belongs(base, mask)
+    sent: Mapping[str, Tensor] = {}
+    if on_device is not None and mask.bits_per_weight == 1:
+        sent = on_device.bits_of(mask)
     by_layer: dict[int, dict[Role, AnyLinear]] = {}
     for name, shape in mask.shapes.items():
         place = base.maskable.get(name)
@@ -73,7 +86,7 @@ def masked_layers(base: BaseModel, mask: PackedMask, *, native: bool = True) -> 
             raise MaskMismatchError(
                 f"the mask has shape {tuple(shape)} for {name}; {base.name} has {old.shape}"
             )
-        masked = MaskedLinear(old, mask.packed[name], native, mask.bits_per_weight)
+        masked = MaskedLinear(old, mask.packed, name, native, mask.bits_per_weight, sent.get(name))
         by_layer.setdefault(place.layer, {})[place.role] = masked
     if not by_layer:
         raise MaskMismatchError("the mask covers no matrix")
@@ -85,7 +98,9 @@ def masked_layers(base: BaseModel, mask: PackedMask, *, native: bool = True) -> 
     return MaskedLayers(mask.digest, first, last, layers, 0)
 
 
-def materialise(base: BaseModel, mask: PackedMask) -> MaskedLayers:
+def materialise(
+    base: BaseModel, mask: PackedMask, *, on_device: DeviceMasks | None = None
+) -> MaskedLayers:
     """Make W * M of every matrix the mask covers, on the base's device and in its dtype, to keep.
 
     The base's weights are only read. Bits are unpacked on the device, so that no more than the
@@ -94,7 +109,7 @@ def materialise(base: BaseModel, mask: PackedMask) -> MaskedLayers:
     Raises:
         MaskMismatchError: as `masked_layers` does.
     """
-    masked = masked_layers(base, mask)
+    masked = masked_layers(base, mask, on_device=on_device)
     layers = tuple(_materialised(layer) for layer in masked.layers)
     dense = sum(rows * columns for rows, columns in mask.shapes.values())
     return MaskedLayers(
@@ -112,11 +127,11 @@ def _materialised(layer: LayerWeights) -> LayerWeights:
     )
 
 
-def _kept(part: MaskedLinear) -> torch.Tensor:
+def _kept(part: MaskedLinear) -> Tensor:
     weight = part.base.weight
     if weight.device.type == "cpu":
         return multiply_into(torch.empty_like(weight), weight, part.bits, part.bits_per_weight)
-    return masked_weight(weight, part.bits, part.bits_per_weight)
+    return part.weight
 
 
 def _linear_at(base: BaseModel, place: MaskableWeight) -> PlainLinear:

@@ -1,8 +1,8 @@
 """Tiny random models of every architecture, made on the spot and loaded as a user would."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -33,7 +34,7 @@ from transformers import (
 )
 
 import plm
-from masks import Combine, CombinedMask, RelationMask, combine_masks
+from masks import Combine, CombinedMask, PackedMask, RelationMask, combine_masks
 
 ARCHITECTURES = ("bert", "distilbert", "roberta", "mpnet")
 LAYERS = 4
@@ -297,6 +298,23 @@ def edit_config() -> EditConfig:
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     return edit
+
+
+@dataclass(frozen=True, eq=False)
+class OtherMask:
+    """A mask whose parts need not agree, as `masks` lets nobody make them."""
+
+    base_digest: str
+    digest: str
+    sparsity: float
+    shapes: Mapping[str, tuple[int, int]]
+    packed: Mapping[str, NDArray[np.uint8]]
+    bits_per_weight: int = 1
+
+    @classmethod
+    def of(cls, mask: PackedMask, **changes: Any) -> "OtherMask":
+        same = {field.name: getattr(mask, field.name) for field in fields(cls)}
+        return cls(**(same | changes))
 
 
 def expectation_mask(

@@ -114,8 +114,8 @@ def test_a_linear_of_values_in_any_order() -> None:
     )
     values = random_.integers(256, size=(16, 24), dtype="u1")
     bits = np.packbits(random_.random((16, 24)) < 0.5, axis=1, bitorder="little")
-    soft = plm.MaskedLinear(base, values, bits_per_weight=8)
-    hard = plm.MaskedLinear(base, bits)
+    soft = plm.MaskedLinear(base, {"w": values}, "w", bits_per_weight=8)
+    hard = plm.MaskedLinear(base, {"w": bits}, "w")
     for parts in ([soft, hard, base], [hard, soft, base], [hard, base, soft], [soft, soft, soft]):
         sizes = (2, 3, 1)
         states = torch.randn(6, 24, generator=generator)

@@ -3,13 +3,13 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 import plm
 from masks import MaskMismatchError, PackedMask
+from tests.plm.conftest import OtherMask
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -93,7 +93,7 @@ def test_one_thread_makes_the_set_that_is_kept(bert: Tiny, monkeypatch: pytest.M
     made = []
     gate = threading.Barrier(8)
 
-    def slow(base: plm.BaseModel, mask: PackedMask) -> plm.MaskedLayers:
+    def slow(base: plm.BaseModel, mask: PackedMask, **_: object) -> plm.MaskedLayers:
         made.append(mask)
         time.sleep(0.05)
         return plm.materialise(base, mask)
@@ -115,7 +115,7 @@ def test_one_thread_makes_the_set_that_is_kept(bert: Tiny, monkeypatch: pytest.M
 
 
 def test_a_failure_is_not_remembered(bert: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(base: plm.BaseModel, mask: object) -> plm.MaskedLayers:
+    def fail(*_: object, **__: object) -> plm.MaskedLayers:
         raise MemoryError
 
     cache = plm.MaskCache(bert.base, 10 * SET_BYTES)
@@ -131,7 +131,7 @@ def test_another_base_is_refused_even_if_the_digest_is_held(bert: Tiny, mpnet: T
     mask = bert.combined()
     cache.get(mask)
     with pytest.raises(MaskMismatchError, match="was made for base"):
-        cache.get(replace(mask, base_digest=mpnet.base.digest))
+        cache.get(OtherMask.of(mask, base_digest=mpnet.base.digest))
 
 
 def test_sets_that_the_engine_made_can_take_part_in_a_gradient(bert: Tiny) -> None:

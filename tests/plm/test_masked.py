@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 import plm
 from masks import MaskMismatchError, pack_bits
 from plm.unpacking import on_device, spread_bits, unpack_keep
+from tests.plm.conftest import OtherMask
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -75,7 +75,7 @@ def test_a_mask_of_another_base(bert: Tiny, mpnet: Tiny) -> None:
 
 def test_a_matrix_that_the_base_does_not_have(bert: Tiny) -> None:
     mask = bert.combined()
-    other = replace(
+    other = OtherMask.of(
         mask,
         shapes={"bert.pooler.dense.weight": (32, 32)},
         packed={"bert.pooler.dense.weight": np.zeros((32, 4), dtype=np.uint8)},
@@ -88,9 +88,9 @@ def test_a_matrix_of_another_shape(bert: Tiny) -> None:
     mask = bert.combined()
     name = min(mask.shapes)
     with pytest.raises(MaskMismatchError, match=r"has shape \(8, 8\)"):
-        plm.materialise(bert.base, replace(mask, shapes={**mask.shapes, name: (8, 8)}))
+        plm.materialise(bert.base, OtherMask.of(mask, shapes={**mask.shapes, name: (8, 8)}))
 
 
 def test_a_mask_of_nothing(bert: Tiny) -> None:
     with pytest.raises(MaskMismatchError, match="covers no matrix"):
-        plm.materialise(bert.base, replace(bert.combined(), shapes={}, packed={}))
+        plm.materialise(bert.base, OtherMask.of(bert.combined(), shapes={}, packed={}))

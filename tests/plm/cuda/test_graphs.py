@@ -16,6 +16,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from plm.cuda import CudaMaskedLinear, VarlenAttention
 from plm.cuda.attention import attention
 from plm.cuda.masked_linear import masked_linear
+from plm.device_masks import DeviceMasks
 from plm.graphs import Bucket, LayerGraphs, graphs_work, layer_graphs
 from plm.rows import EncodedRow
 
@@ -49,6 +50,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, bert: Tiny) -> plm.Engine:
     monkeypatch.setattr("plm.layers.cuda_attention", lambda: VarlenAttention(attention))
     made = plm.Engine(bert.base)
     made._from_bits = True
+    made._on_device = DeviceMasks(bert.base.device)
     made._graphs = LayerGraphs(bert.base, kernel, again)
     return made
 

@@ -139,11 +139,11 @@ def test_linears_go_through_it(run: BlockedKernel, dtype: torch.dtype) -> None:
     base = resident(narrowed(weight), torch.randn(40, generator=generator), products)
     assert isinstance(base, BlockedLinear)
     kept = torch.rand(40, 128, generator=generator) > 0.5
-    masked = MaskedLinear(base, pack_bits(kept.numpy()))
+    masked = MaskedLinear(base, {"w": pack_bits(kept.numpy())}, "w")
     states = torch.randn(9, 128, generator=generator)
     with torch.inference_mode():
         found = linear(states, [masked, base], (4, 5))
-        twin = linear(states, [MaskedLinear(base, masked.bits, native=False)], (9,))[:4]
+        twin = linear(states, [MaskedLinear(base, masked.packed, "w", native=False)], (9,))[:4]
     assert base.bias is not None
     dense = base.blocked.dense()
     expected = masked_product(

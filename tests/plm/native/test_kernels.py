@@ -90,7 +90,7 @@ def _case(
     parts: list[plm.AnyLinear] = [
         base
         if place == unmasked
-        else plm.MaskedLinear(base, pack_bits(random.random((width, depth)) > 0.4))
+        else plm.MaskedLinear(base, {"w": pack_bits(random.random((width, depth)) > 0.4)}, "w")
         for place in range(len(sizes))
     ]
     return torch.randn(sum(sizes), depth, generator=generator), base, parts
@@ -141,7 +141,7 @@ def test_linear_takes_it_and_gives_what_its_twin_gives() -> None:
     sizes = (3, 4, 2)
     states, base, parts = _case(40, 48, sizes, unmasked=1)
     twins: list[plm.AnyLinear] = [
-        plm.MaskedLinear(base, part.bits, native=False)
+        plm.MaskedLinear(base, part.packed, part.name, native=False)
         if isinstance(part, plm.MaskedLinear)
         else part
         for part in parts
