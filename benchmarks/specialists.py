@@ -23,12 +23,11 @@ class Specialist:
 
     @classmethod
     def of(cls, parts: Sequence[RelationMask]) -> "Specialist":
-        """The union of masks, asked with the first one's template."""
-        return cls(
-            "+".join(mask.relation for mask in parts),
-            combine_masks(parts, Combine("union")),
-            Template.parse(parts[0].metadata.templates[0]),
-        )
+        """The union of masks, its bits made, asked with the first one's template."""
+        mask = combine_masks(parts, Combine("union"))
+        next(iter(mask.packed.values()))
+        template = Template.parse(parts[0].metadata.templates[0])
+        return cls("+".join(part.relation for part in parts), mask, template)
 
     def row(self, base: BaseModel, subject: str, tokens: int = 0) -> EncodedRow:
         """The prompt about a subject, of at least so many tokens."""

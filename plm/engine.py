@@ -111,6 +111,11 @@ class Engine:
             _check(probe)
         order = _by_mask([probe.mask for probe in probes])
         sorted_probes = tuple(probes[place] for place in order)
+        if self._on_device is None:
+            for mask in {probe.mask for probe in sorted_probes if probe.mask is not None}:
+                # The bits of a combination are made when they are first looked at: not while the
+                # model waits for them.
+                next(iter(mask.packed.values()), None)
         with torch.inference_mode():
             rows = pack_rows(self.base, [probe.row for probe in sorted_probes])
         return PreparedPass(sorted_probes, tuple(order), rows)
