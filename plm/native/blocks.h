@@ -66,6 +66,14 @@ RELATA_INLINE Sum add(Sum sum, __m512i x, __m512i w) { return _mm512_dpbusd_epi3
 
 #endif
 
+RELATA_INLINE Sum together(Sum one, Sum other) {
+#if RELATA_BLOCKED == RELATA_INT8
+  return _mm512_add_epi32(one, other);
+#else
+  return _mm512_add_ps(one, other);
+#endif
+}
+
 // Columns whose bits are brought into order together: 16 steps, or 32 of one bit.
 constexpr int kWord = kStep == 4 ? 64 : 32;
 

@@ -16,33 +16,52 @@ RELATA_INLINE __m512i step_at(const Prepared* x) {
   return _mm512_set1_epi32(step);
 }
 
+// Sums that a row and a block add up to, each of every so manieth step: with few rows a product would
+// wait for the one before it.
+constexpr int chains_of(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
+
 // Rows of X from `row` on against two blocks of W; with Sums, the mask's sums are made on the way.
 template <int Rows, bool Masked, bool Sums>
 __attribute__((noinline)) void tile(const Product& p, long row, long block, const Mask& mask) {
+  constexpr int kChains = chains_of(Rows);  // divides all numbers of steps
   const long steps = p.depth / kStep;
   const char* w[kBlocks];
   for (int b = 0; b < kBlocks; ++b) w[b] = p.w + (block + b) * steps * kVectorBytes;
   const Prepared* x = p.x + row * p.depth;
   Sum sums[Rows][kBlocks] = {};
+  Sum more[kChains][Rows][kBlocks] = {};  // the first one is not used
 #if RELATA_BLOCKED == RELATA_INT8
   Sum own[kBlocks] = {};
 #endif
-  for (long s = 0; s < steps; ++s) {
-    __m512i weights[kBlocks];
-    for (int b = 0; b < kBlocks; ++b)
-      weights[b] = weights_at(w[b] + s * kVectorBytes, Masked ? mask.kept[b][s] : Kept(~Kept(0)));
-#if RELATA_BLOCKED == RELATA_INT8
-    if (Sums)
+  for (long first = 0; first < steps; first += kChains)
+#pragma GCC unroll 4
+    for (int c = 0; c < kChains; ++c) {
+      const long s = first + c;
+      __m512i weights[kBlocks];
       for (int b = 0; b < kBlocks; ++b)
-        own[b] = add(own[b], _mm512_set1_epi8(char(kRaised)), weights[b]);
+        weights[b] =
+            weights_at(w[b] + s * kVectorBytes, Masked ? mask.kept[b][s] : Kept(~Kept(0)));
+#if RELATA_BLOCKED == RELATA_INT8
+      if (Sums)
+        for (int b = 0; b < kBlocks; ++b)
+          own[b] = add(own[b], _mm512_set1_epi8(char(kRaised)), weights[b]);
 #endif
 #pragma GCC unroll 12
-    for (int r = 0; r < Rows; ++r) {
-      const __m512i step = step_at(x + r * p.depth + s * kStep);
+      for (int r = 0; r < Rows; ++r) {
+        const __m512i step = step_at(x + r * p.depth + s * kStep);
 #pragma GCC unroll 2
-      for (int b = 0; b < kBlocks; ++b) sums[r][b] = add(sums[r][b], step, weights[b]);
+        for (int b = 0; b < kBlocks; ++b) {
+          Sum& sum = c ? more[c][r][b] : sums[r][b];
+          sum = add(sum, step, weights[b]);
+        }
+      }
     }
-  }
+#pragma GCC unroll 4
+  for (int c = 1; c < kChains; ++c)
+#pragma GCC unroll 2
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 2
+      for (int b = 0; b < kBlocks; ++b) sums[r][b] = together(sums[r][b], more[c][r][b]);
   // All loops over sums are unrolled: an index that is no constant would keep them in memory. And
   // they are held in registers up to here: gcc would else store each of them at every step.
 #pragma GCC unroll 12
