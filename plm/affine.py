@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plm.cuda import LaunchPlan
-from plm.native import BlockedWeight, address_of, blocked_kernel, kernel
+from plm.native import BlockedWeight, SetAddresses, address_of, blocked_kernel, kernel
 from plm.unpacking import masked_on_device, masked_weight, on_device
 
 # Types that the kernel of blocks alone computes products of float32 states and weights in.
@@ -90,6 +90,17 @@ class PlannedLinear(Linear):
     """
 
     plan: LaunchPlan = field(kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedLinear(BlockedLinear):
+    """A map in blocks under the masks of a whole pass, each for its own rows.
+
+    Attributes:
+        where: the bits of each mask set lie.
+    """
+
+    where: SetAddresses = field(kw_only=True)
 
 
 PlainLinear = Linear | BlockedLinear

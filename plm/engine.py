@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from masks import PackedMask
+from plm.addresses import AddressBook, PassAddresses
 from plm.affine import BlockedLinear
 from plm.base import BaseModel
 from plm.cuda import cuda_kernel
@@ -73,7 +74,7 @@ class Engine:
             graphs = self._from_bits and base.device.type == "cuda"
             self._graphs = layer_graphs(base) if graphs else None
         # Where the kernel applies them while it loads the weights, a copy of W * M gains nothing.
-        self._never_made = self._from_bits and isinstance(base.layers[-1].query, BlockedLinear)
+        self._book = AddressBook(base) if self._from_bits and _in_blocks(base) else None
 
     @cached_property
     def words(self) -> Tensor:
@@ -160,17 +161,20 @@ class Engine:
     def _states(self, packed: PackedRows, masks: Sequence[PackedMask | None]) -> Tensor:
         """States (S, H) at the slots of rows that are sorted by mask."""
         base = self.base
+        different, counts = _different(masks)
+        tokens = _sums(packed.lengths, counts)
+        slots = _sums(packed.slot_counts, counts)
+        if self._book is not None and _of_bits(different):
+            for mask in different:
+                if mask is not None:
+                    self.cache.count_ready()
+            return self._addressed_states(packed, self._book.of_pass(different), tokens, slots)
         # Outside inference mode, so that sets in the cache stay usable for gradients.
-        small = self._graphs is not None and self._graphs.takes(
-            packed, len({None if mask is None else mask.digest for mask in masks})
-        )
-        sets, counts = self._sets(masks, small=small)
+        small = self._graphs is not None and self._graphs.takes(packed, len(different))
+        sets = self._sets(different, small=small)
         first = min((masked.first for masked in sets if masked), default=base.layer_count)
         with torch.inference_mode():
-            embedded = base.embed(packed.input_ids, packed.attention_mask, packed.token_types)
-            hidden = packed.layout.unpad(embedded)
-            tokens = _sums(packed.lengths, counts)
-            slots = _sums(packed.slot_counts, counts)
+            hidden = self._embedded(packed)
             if small and self._graphs is not None:
                 states = self._graphs(hidden, packed, sets, tokens, slots)
                 if states is not None:
@@ -182,33 +186,44 @@ class Engine:
             ]
             return run_layers(base, hidden, layers, packed.layout, packed.slots)
 
+    def _addressed_states(
+        self,
+        packed: PackedRows,
+        addresses: PassAddresses,
+        tokens: tuple[int, ...],
+        slots: tuple[int, ...],
+    ) -> Tensor:
+        """The same where the kernel of blocks applies all masks."""
+        base, first = self.base, addresses.first
+        with torch.inference_mode():
+            hidden = self._embedded(packed)
+            hidden = run_layers(base, hidden, base.layers[: first - 1], packed.layout)
+            layers = [
+                addresses.layer(number, tokens, slots)
+                for number in range(first, base.layer_count + 1)
+            ]
+            return run_layers(base, hidden, layers, packed.layout, packed.slots)
+
+    def _embedded(self, packed: PackedRows) -> Tensor:
+        """What the layers start from, (N, H)."""
+        embedded = self.base.embed(packed.input_ids, packed.attention_mask, packed.token_types)
+        return packed.layout.unpad(embedded)
+
     def _sets(
         self, masks: Sequence[PackedMask | None], *, small: bool
-    ) -> tuple[list[MaskedLayers | None], list[int]]:
-        """The mask sets of sorted masks, and how many rows each has; `small` if a graph may run."""
-        different: list[PackedMask | None] = []
-        counts: list[int] = []
-        last: str | None = ""
-        for mask in masks:
-            digest = None if mask is None else mask.digest
-            if digest != last:
-                different.append(mask)
-                counts.append(0)
-            counts[-1] += 1
-            last = digest
+    ) -> list[MaskedLayers | None]:
+        """The mask sets of different masks; `small` if a graph may run."""
         # The kernel applies the bits of many sets for less than their dense weights take to read.
-        unmade = self._from_bits and (self._never_made or small or len(different) > 1)
+        unmade = self._from_bits and (small or len(masks) > 1)
         sets: list[MaskedLayers | None] = []
-        for mask in different:
+        for mask in masks:
             if mask is None:
                 sets.append(None)
             elif unmade and mask.bits_per_weight == 1:
                 sets.append(self._unmade(mask))
-                if self._never_made:
-                    self.cache.count_ready()
             else:
                 sets.append(self.cache.get(mask))
-        return sets, counts
+        return sets
 
     def _unmade(self, mask: PackedMask) -> MaskedLayers:
         """The layers of a mask whose bits meet the weights at each use."""
@@ -249,6 +264,33 @@ def _applies_bits(base: BaseModel) -> bool:
     if isinstance(query, BlockedLinear):
         return blocked_kernel() is not None
     return (run := kernel()) is not None and run.takes(query.weight, query.weight)
+
+
+def _in_blocks(base: BaseModel) -> bool:
+    """Whether the kernel of blocks computes every product that a mask may be part of."""
+    parts = (part for layer in base.layers for _, part in layer.linears())
+    return all(isinstance(part, BlockedLinear) for part in parts)
+
+
+def _of_bits(masks: Sequence[PackedMask | None]) -> bool:
+    """Whether there are masks, all of one bit a weight."""
+    there = [mask for mask in masks if mask is not None]
+    return bool(there) and all(mask.bits_per_weight == 1 for mask in there)
+
+
+def _different(masks: Sequence[PackedMask | None]) -> tuple[list[PackedMask | None], list[int]]:
+    """Different ones of sorted masks, and how many there are of each."""
+    different: list[PackedMask | None] = []
+    counts: list[int] = []
+    last: str | None = ""
+    for mask in masks:
+        digest = None if mask is None else mask.digest
+        if digest != last:
+            different.append(mask)
+            counts.append(0)
+        counts[-1] += 1
+        last = digest
+    return different, counts
 
 
 def _by_mask(masks: Sequence[PackedMask | None]) -> list[int]:

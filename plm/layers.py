@@ -123,6 +123,22 @@ class GroupedLayer:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class AddressedLayer(GroupedLayer):
+    """The same as one part, whose linears are told of the sets themselves (`GroupedLinear`).
+
+    Raises:
+        ValueError: not one part, or not as many sizes in tokens as in slots.
+    """
+
+    def __post_init__(self) -> None:
+        if len(self.parts) != 1 or len(self.tokens) != len(self.slots):
+            raise ValueError(
+                f"{len(self.parts)} parts, {len(self.tokens)} sizes in tokens and "
+                f"{len(self.slots)} in slots do not go together"
+            )
+
+
 def transformer_layer(
     hidden: Tensor,
     weights: LayerWeights | GroupedLayer,

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plm.affine import AnyLinear, BlockedLinear, MaskedLinear, PlainLinear, PlannedLinear
+from plm.affine import (
+    AnyLinear,
+    BlockedLinear,
+    GroupedLinear,
+    MaskedLinear,
+    PlainLinear,
+    PlannedLinear,
+)
 from plm.cuda import cuda_kernel
 from plm.native import MaskedLinearKernel, blocked_kernel, kernel
 from plm.precision import has_amx
@@ -27,11 +34,14 @@ def linear(
 ) -> Tensor:
     """Apply `parts[i]` to the i-th block of `sizes[i]` rows; (N, in) -> (N, out).
 
-    With a single part it applies to all, and `sizes` is not looked at. Differentiable where no part
-    is under a mask. Without `biased` it is the product alone: whoever reads it adds the bias.
+    With a single part it applies to all, and `sizes` is not looked at, but by a `GroupedLinear`:
+    they are those of its mask sets. Differentiable where no part is under a mask. Without `biased`
+    it is the product alone: whoever reads it adds the bias.
     """
     if not torch.is_grad_enabled() and (out := _native(states, parts, sizes, biased)) is not None:
         return out
+    if parts and isinstance(parts[0], GroupedLinear):
+        raise ValueError("masks told by addresses need the kernel of blocks, and no gradient")
     if len(parts) == 1:
         return functional.linear(states, parts[0].weight, parts[0].bias if biased else None)
     if torch.is_grad_enabled():
@@ -94,18 +104,33 @@ def _native(
         return _on_cuda(states, parts, sizes, biased)
     if not parts or (base := _common_base(parts)) is None:
         return None
+    if isinstance(base, BlockedLinear):
+        return _in_blocks(states, base, parts, sizes, biased)
     bits = [part if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [states.shape[0]] if len(parts) == 1 else sizes
     bias = base.bias if biased else None
-    if isinstance(base, BlockedLinear):
-        blocks = blocked_kernel()
-        if blocks is None or states.dtype != torch.float32:
-            return None
-        return blocks(states, base.blocked, bias, bits, sizes)
     run = kernel()
     if run is None or not run.takes(states, base.weight) or _left_to_torch(states, parts, run):
         return None
     return run(states, base.weight, bias, bits, sizes, half=base.half)
+
+
+def _in_blocks(
+    states: Tensor,
+    base: BlockedLinear,
+    parts: Sequence[AnyLinear],
+    sizes: Sequence[int],
+    biased: bool,
+) -> Tensor | None:
+    blocks = blocked_kernel()
+    if blocks is None or states.dtype != torch.float32:
+        return None
+    bias = base.bias if biased else None
+    if isinstance(base, GroupedLinear):
+        return blocks.at(states, base.blocked, bias, base.where, tuple(sizes))
+    bits = [part if isinstance(part, MaskedLinear) else None for part in parts]
+    sizes = [states.shape[0]] if len(parts) == 1 else sizes
+    return blocks(states, base.blocked, bias, bits, sizes)
 
 
 def _left_to_torch(states: Tensor, parts: Sequence[AnyLinear], run: MaskedLinearKernel) -> bool:

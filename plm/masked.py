@@ -54,6 +54,28 @@ def check_belongs(base: BaseModel, mask: PackedMask) -> None:
         )
 
 
+def covered(base: BaseModel, shapes: Mapping[str, tuple[int, int]]) -> tuple[MaskableWeight, ...]:
+    """The matrices that a mask of these shapes covers, in their order.
+
+    Raises:
+        MaskMismatchError: there is none, one that the base does not have, or one of another shape.
+    """
+    found = []
+    for name, shape in shapes.items():
+        place = base.maskable.get(name)
+        if place is None:
+            raise MaskMismatchError(f"the mask covers {name}, which {base.name} does not have")
+        old = _linear_at(base, place)
+        if old.shape != tuple(shape):
+            raise MaskMismatchError(
+                f"the mask has shape {tuple(shape)} for {name}; {base.name} has {old.shape}"
+            )
+        found.append(place)
+    if not found:
+        raise MaskMismatchError("the mask covers no matrix")
+    return tuple(found)
+
+
 def masked_layers(
     base: BaseModel,
     mask: PackedMask,
@@ -77,19 +99,17 @@ def masked_layers(
     if on_device is not None and mask.bits_per_weight == 1:
         sent = on_device.bits_of(mask)
     by_layer: dict[int, dict[Role, AnyLinear]] = {}
-    for name, shape in mask.shapes.items():
-        place = base.maskable.get(name)
-        if place is None:
-            raise MaskMismatchError(f"the mask covers {name}, which {base.name} does not have")
-        old = _linear_at(base, place)
-        if old.shape != tuple(shape):
-            raise MaskMismatchError(
-                f"the mask has shape {tuple(shape)} for {name}; {base.name} has {old.shape}"
-            )
-        masked = MaskedLinear(old, mask.packed, name, native, mask.bits_per_weight, sent.get(name))
+    for place in covered(base, mask.shapes):
+        name = place.name
+        masked = MaskedLinear(
+            _linear_at(base, place),
+            mask.packed,
+            name,
+            native,
+            mask.bits_per_weight,
+            sent.get(name),
+        )
         by_layer.setdefault(place.layer, {})[place.role] = masked
-    if not by_layer:
-        raise MaskMismatchError("the mask covers no matrix")
     first, last = min(by_layer), max(by_layer)
     layers = tuple(
         base.layers[number - 1].with_linears(by_layer.get(number, {}))

@@ -4,20 +4,22 @@ Their twins in PyTorch, in `plm.linear`, `plm.layers` and `plm.readout`, take ov
 missing.
 """
 
-from plm.native.blocked import BlockedKernel, BlockedWeight
+from plm.native.blocked import UNKNOWN, BlockedKernel, BlockedWeight
 from plm.native.layer import LayerKernel
 from plm.native.loading import blocked_kernel, kernel, layer_kernel, readout_kernel
-from plm.native.mask_sets import PackedBits, address_of
+from plm.native.mask_sets import PackedBits, SetAddresses, address_of
 from plm.native.masked_linear import MaskedLinearKernel
 from plm.native.readout import ReadoutKernel
 
 __all__ = [
+    "UNKNOWN",
     "BlockedKernel",
     "BlockedWeight",
     "LayerKernel",
     "MaskedLinearKernel",
     "PackedBits",
     "ReadoutKernel",
+    "SetAddresses",
     "address_of",
     "blocked_kernel",
     "kernel",

@@ -28,9 +28,22 @@ namespace {
 constexpr int kAllRows = 96;  // rows of X that a thread takes at least, if there are many
 
 // Bits that are wanted next: those of a set for two blocks are too few for a processor to foresee.
+// To the second-level cache: in the first they would take the place of the blocks.
 void fetch(const uint8_t* bits, long bytes) {
-  for (long from = 0; from < bytes; from += 64) __builtin_prefetch(bits + from);
+  constexpr int kRead = 0, kSecond = 2;
+  for (long from = 0; from < bytes; from += 64) __builtin_prefetch(bits + from, kRead, kSecond);
 }
+
+#if RELATA_BLOCKED == RELATA_INT8
+constexpr int32_t kUnknown = INT32_MIN;  // which no sum is
+
+// Of two blocks; another thread may be writing them, and writes the same.
+bool all_known(const int32_t* sums) {
+  const __m512i unknown = _mm512_set1_epi32(kUnknown);
+  return !(_mm512_cmpeq_epi32_mask(_mm512_loadu_si512(sums), unknown) |
+           _mm512_cmpeq_epi32_mask(_mm512_loadu_si512(sums + kLanes), unknown));
+}
+#endif
 
 }  // namespace
 
@@ -38,12 +51,14 @@ void fetch(const uint8_t* bits, long bytes) {
 // and x_scales (rows,) are to work in, and not looked at for weights in half precision. w holds the
 // blocks, an even number of them, and w_scales (width,) what one of an integer stands for; starts has
 // sets + 1 entries, the first row of each set and the number of rows; bits[i] is null for a set
-// without a mask. sums, of int8 alone, is kRaised times the sum of each row of the blocks. 0, or -1
-// where depth is no multiple of relata_blocked_..._columns or too large.
+// without a mask. sums, of int8 alone, is kRaised times the sum of each row of the blocks; mask_sums[i]
+// is the same of what the mask keeps, or null where nobody keeps it: numbers that are kUnknown are
+// filled in. 0, or -1 where depth is no multiple of relata_blocked_..._columns or too large.
 extern "C" int RELATA_NAME(linear)(const float* x, [[maybe_unused]] void* prepared,
                                    [[maybe_unused]] float* x_scales, int64_t sets,
                                    const int64_t* starts, const uint8_t* const* bits,
-                                   [[maybe_unused]] const int32_t* sums, const void* w,
+                                   [[maybe_unused]] const int32_t* sums,
+                                   [[maybe_unused]] int32_t* const* mask_sums, const void* w,
                                    const float* w_scales, const float* bias, float* y,
                                    int64_t width, int64_t depth, int64_t threads) {
   if (depth % kWord || depth <= 0 || depth > kMostDepth) return -1;
@@ -84,10 +99,10 @@ extern "C" int RELATA_NAME(linear)(const float* x, [[maybe_unused]] void* prepar
           const int64_t first = starts[set] > part * range ? starts[set] : part * range;
           const int64_t last = starts[set + 1] < end ? starts[set + 1] : end;
           if (first >= last) continue;
-          int32_t kept_sums[kBlocks * kLanes];
-          const Mask mask{{ordered[0], ordered[1]}, kept_sums};
+          int32_t own_sums[kBlocks * kLanes];
+          Mask mask{{ordered[0], ordered[1]}, own_sums};
           if (!bits[set]) {
-            if (kStep == 4) __builtin_memcpy(kept_sums, sums + row_of_w, sizeof kept_sums);
+            if (kStep == 4) __builtin_memcpy(own_sums, sums + row_of_w, sizeof own_sums);
             worker.meet<false, false>(p, first, last, block, mask);
             continue;
           }
@@ -96,7 +111,14 @@ extern "C" int RELATA_NAME(linear)(const float* x, [[maybe_unused]] void* prepar
             const int64_t there = width - row < kLanes ? width - row : kLanes;
             order_bits(bits[set] + row * depth / 8, there, depth / 8, ordered[b]);
           }
-          worker.meet<true, kStep == 4>(p, first, last, block, mask);
+#if RELATA_BLOCKED == RELATA_INT8
+          if (mask_sums && mask_sums[set]) mask.sums = mask_sums[set] + row_of_w;
+          if (mask.sums == own_sums || !all_known(mask.sums)) {
+            worker.meet<true, true>(p, first, last, block, mask);
+            continue;
+          }
+#endif
+          worker.meet<true, false>(p, first, last, block, mask);
         }
       }
   }

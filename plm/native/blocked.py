@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from plm.native.mask_sets import Bits, mask_sets
+from plm.native.mask_sets import Bits, SetAddresses, mask_sets, starts_of
 
 # Rows of W in a block, and in the two blocks that are read together, as blocked.h has them.
 _BLOCK = 16
@@ -18,6 +18,8 @@ _RAISED = 128  # as blocked.h has it
 # The type of each kind of weights; those that end so are multiplied by the tiles of AMX.
 _TILES = "_amx"
 _TYPES = {"half": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
+# As blocked.h has it: what a sum that nobody has made yet is.
+UNKNOWN = -(2**31)
 # Weights of a row that stand in 32 bits of a vector.
 _STEPS = {torch.float16: 1, torch.bfloat16: 2, torch.int8: 4}
 
@@ -82,7 +84,7 @@ class BlockedKernel:
             if dtype in self._kinds:
                 continue
             run = getattr(library, f"relata_blocked_{kind}_linear")
-            run.argtypes = [*[pointer] * 3, count, *[pointer] * 7, count, count, count]
+            run.argtypes = [*[pointer] * 3, count, *[pointer] * 8, count, count, count]
             run.restype = ctypes.c_int
             self._kinds[dtype] = kind
             self._runs[dtype] = run
@@ -151,9 +153,38 @@ class BlockedKernel:
         Raises:
             ValueError: sizes or bits do not go with the states.
         """
+        starts, addresses = mask_sets(states, bits, sizes, weight.shape)
+        where = SetAddresses(ctypes.addressof(addresses), None, len(bits))
+        return self._product(states, weight, bias, where, starts)
+
+    def at(
+        self,
+        states: Tensor,
+        weight: BlockedWeight,
+        bias: Tensor | None,
+        where: SetAddresses,
+        sizes: tuple[int, ...],
+    ) -> Tensor:
+        """The same by addresses, which are not checked; `sizes` has one number for each of them.
+
+        Raises:
+            ValueError: sizes do not go with the states, or the states with the weight.
+        """
+        starts = starts_of(sizes)
+        if len(sizes) != where.sets or starts[len(sizes)] != states.shape[0]:
+            raise ValueError(f"sizes {sizes} do not go with {tuple(states.shape)}")
+        return self._product(states, weight, bias, where, starts)
+
+    def _product(
+        self,
+        states: Tensor,
+        weight: BlockedWeight,
+        bias: Tensor | None,
+        where: SetAddresses,
+        starts: "ctypes.Array[ctypes.c_int64]",
+    ) -> Tensor:
         width, depth = weight.shape
         rows = states.shape[0]
-        starts, addresses = mask_sets(states, bits, sizes, weight.shape)
         if states.shape[1] != depth:
             raise ValueError(f"{tuple(states.shape)} states do not go with {weight.shape} weights")
         states = states.contiguous()
@@ -166,10 +197,11 @@ class BlockedKernel:
             states.data_ptr(),
             prepared.data_ptr(),
             scales.data_ptr(),
-            len(bits),
+            where.sets,
             ctypes.addressof(starts),
-            ctypes.addressof(addresses),
+            where.bits,
             None if weight.sums is None else weight.sums.data_ptr(),
+            where.sums,
             weight.blocks.data_ptr(),
             None if weight.scales is None else weight.scales.data_ptr(),
             None if bias is None else bias.data_ptr(),

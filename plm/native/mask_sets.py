@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Protocol
 
@@ -39,15 +39,31 @@ class PackedBits:
 Bits = Sequence[HasBits | None]
 
 
-def address_of(bits: NDArray[np.uint8]) -> int:
+@dataclass(frozen=True, eq=False)
+class SetAddresses:
+    """Where what a kernel reads of mask sets lies; whoever calls sees to it that it stays there.
+
+    Attributes:
+        bits: address of as many addresses as there are sets, each of the first byte of a set's
+            bits (out, in / 8), or 0 for no mask.
+        sums: the same of sums of what each set keeps (`BlockedKernel`), or None.
+        sets: how many there are.
+    """
+
+    bits: int
+    sums: int | None
+    sets: int
+
+
+def address_of(array: NDArray[np.integer]) -> int:
     """Where an array's first byte lies; asking numpy for it takes as long as a few rows' product.
 
     Raises:
         ValueError: the array is not contiguous.
     """
-    if not bits.flags.c_contiguous:
+    if not array.flags.c_contiguous:
         raise ValueError("bits of a mask must be contiguous for the native kernels")
-    address: int = bits.__array_interface__["data"][0]
+    address: int = array.__array_interface__["data"][0]
     return address
 
 
@@ -61,8 +77,7 @@ def mask_sets(
     Raises:
         ValueError: sizes or bits do not go with the states.
     """
-    # Made without numpy, whose calls cost more than a small batch's product.
-    starts = (ctypes.c_int64 * (len(sizes) + 1))(*accumulate(sizes, initial=0))
+    starts = starts_of(tuple(sizes))
     packed = (shape[0], shape[1] // 8)
     if starts[len(sizes)] != states.shape[0] or any(
         part is not None and part.bits.shape != packed for part in bits
@@ -72,3 +87,12 @@ def mask_sets(
         *[None if part is None else part.address for part in bits]
     )
     return starts, addresses
+
+
+@lru_cache(maxsize=64)
+def starts_of(sizes: tuple[int, ...]) -> "ctypes.Array[ctypes.c_int64]":
+    """Where each block of rows begins, and the last one ends: the same for many linears.
+
+    Made without numpy, whose calls cost more than a small batch's product.
+    """
+    return (ctypes.c_int64 * (len(sizes) + 1))(*accumulate(sizes, initial=0))

@@ -1,6 +1,7 @@
 """Tiny random models of every architecture, made on the spot and loaded as a user would."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -25,6 +26,7 @@ from transformers import (
     AddedToken,
     AutoModelForMaskedLM,
     BertConfig,
+    BertForMaskedLM,
     DistilBertConfig,
     MPNetConfig,
     PreTrainedConfig,
@@ -287,6 +289,25 @@ def roberta(tiny_of: Callable[[str], Tiny]) -> Tiny:
 @pytest.fixture
 def mpnet(tiny_of: Callable[[str], Tiny]) -> Tiny:
     return tiny_of("mpnet")
+
+
+@pytest.fixture(scope="session")
+def wide(tiny_of: Callable[[str], Tiny], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT whose matrices fill vectors of integers, in the vocabulary of the tiny one."""
+    bert = tiny_of("bert")
+    folder = tmp_path_factory.mktemp("wide") / "model"
+    shutil.copytree(bert.folder, folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=bert.base.vocab_size,
+        hidden_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=256,
+    )
+    # In half precision, as many are published.
+    BertForMaskedLM(config).half().save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture

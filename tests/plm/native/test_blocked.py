@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM
 
 import plm
 from masks import RelationMask, combine_masks, pack_bits
@@ -190,25 +188,6 @@ def test_without_the_instructions_there_is_no_kernel(
     monkeypatch.setattr("plm.native.loading._library", lambda _: ctypes.CDLL(None))
     monkeypatch.setattr("plm.native.loading.blocked_kinds", lambda _: [])
     assert chosen_blocked.__wrapped__(tmp_path) is None
-
-
-@pytest.fixture(scope="module")
-def wide(tiny_of: Callable[[str], Tiny], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT whose matrices fill vectors of integers, in the vocabulary of the tiny one."""
-    bert = tiny_of("bert")
-    folder = tmp_path_factory.mktemp("wide") / "model"
-    shutil.copytree(bert.folder, folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=bert.base.vocab_size,
-        hidden_size=128,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=256,
-    )
-    # In half precision, as many are published.
-    BertForMaskedLM(config).half().save_pretrained(folder)
-    return folder
 
 
 def test_a_base_answers_about_the_same_in_each_type(
