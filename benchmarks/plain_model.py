@@ -9,9 +9,9 @@ in int8 its answers differ, by how much is shown.
 """
 
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +31,7 @@ from benchmarks.roofline import pass_gflop, product_rate
 from benchmarks.samples import Spread
 from benchmarks.shapes import Shape, source_of
 from benchmarks.tables import finish, provenance_line, table
+from benchmarks.turns import one_round
 from plm import (
     BaseModel,
     EncodedPrompt,
@@ -44,6 +45,7 @@ from plm import (
 )
 
 BASE = "minilm-l6-mlm"
+_SETTLE = 0.05  # seconds
 # Log-probabilities (B, K) and token ids (B, K) of the most likely tokens.
 Answer = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -112,7 +114,8 @@ def main(
         "base": base.name,
         "ours computes in": str(base.products).removeprefix("torch."),
         "threads": str(threads),
-        "rounds": f"{rounds} of each batch, after 3 not counted, the sides in turns",
+        "rounds": f"{rounds} of each batch, after 3 not counted, the sides in turns, "
+        f"each called for {_SETTLE} s before it is timed",
     }
     agreement = {name: one.agreement() for name, one in apart.items()}
     result = Result(tuple(cases), agreement, origin)
@@ -207,13 +210,12 @@ def _case(
     tokens = sum(len(prompt.input_ids) for prompt in prompts)
     bare: list[float] = []
     hidden = base.hidden_size
+    calls = {name: partial(ask, prompts) for name, ask in sides.items()}
     for number in range(rounds + 3):
-        for name, ask in sides.items():
-            started = time.perf_counter()
-            ask(prompts)
-            if number >= 3:
-                seconds[name].append(time.perf_counter() - started)
+        taken = one_round(calls, number, settle=_SETTLE)
         if number >= 3:
+            for name, one in taken.items():
+                seconds[name].append(one)
             bare.append(product_rate(tokens, hidden, 4 * hidden, base.products))
     gflops = [gflop / one for one in seconds["ours"]]
     return Case(

@@ -14,11 +14,20 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def one_round(sides: Mapping[Name, Callable[[], object]], number: int) -> dict[Name, float]:
+def one_round(
+    sides: Mapping[Name, Callable[[], object]], number: int, *, settle: float = 0
+) -> dict[Name, float]:
     """Seconds of each side in round `number`, one call each.
 
-    Every second round runs backwards, so that no side always follows the same other one.
+    Every second round runs backwards, so that no side always follows the same other one. With
+    `settle` a side is called for so many seconds before: threads of the side before it may go on
+    waiting for work for a while, and take cores from the next one.
     """
     names = list(sides)
-    taken = {name: seconds_of(sides[name]) for name in (reversed(names) if number % 2 else names)}
+    taken = {}
+    for name in reversed(names) if number % 2 else names:
+        ready = time.perf_counter() + settle
+        while time.perf_counter() < ready:
+            sides[name]()
+        taken[name] = seconds_of(sides[name])
     return {name: taken[name] for name in names}

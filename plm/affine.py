@@ -54,7 +54,7 @@ class BlockedLinear:
     Attributes:
         blocked: the weight in the order of the kernel.
         bias: (out,), or None.
-        original: the weight, float16 or float32, where the blocks round it or another part of the
+        original: the weight, float32 or float16, where the blocks round it or another part of the
             model holds it anyway; None: the blocks are all there is of it.
     """
 
@@ -184,7 +184,8 @@ def resident(
     """An affine map as it is held for products in a type: its weight's own, or one of `BLOCKED`.
 
     A weight `narrowed` to float16 is meant for products in float32: read as it is by kernels that
-    can, else widened. `shared` if the weight is held by another part of the model too.
+    can, else widened. `shared` if the weight is held by another part of the model too: in float32
+    it is left as it is then, and in float16, where they take half as much, held in blocks besides.
 
     Raises:
         ValueError: no kernel here has products in that type, or none of a matrix of this depth.
@@ -194,11 +195,14 @@ def resident(
         if blocks is None:
             raise ValueError(f"this processor has no products in {products}")
         return BlockedLinear(blocks.pack(weight, products), bias, weight)
-    if weight.dtype != torch.float16 or products != torch.float32:
+    narrow = weight.dtype == torch.float16
+    if products != torch.float32 or not (narrow or weight.dtype == torch.float32):
         return Linear(weight, bias)
-    if blocks is not None and blocks.takes(weight, torch.float16):
-        packed = blocks.pack(weight, torch.float16)
+    if blocks is not None and blocks.takes(weight, weight.dtype) and (narrow or not shared):
+        packed = blocks.pack(weight, weight.dtype)
         return BlockedLinear(packed, bias, weight if shared else None)
+    if not narrow:
+        return Linear(weight, bias)
     whole, run = weight.float(), kernel()
     read = run is not None and run.reads_half and run.takes(whole, whole)
     return Linear(whole, bias, weight if read else None)

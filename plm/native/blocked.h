@@ -3,7 +3,7 @@
 // made.
 //
 // W is cut into blocks of 16 rows, and a block into steps: each of the 16 lanes of a vector holds a
-// step of its row, which is one float16, two bfloat16 or four int8. 16 vectors of bfloat16 or int8
+// step of its row, which is one float32 or float16, two bfloat16 or four int8. 16 vectors of bfloat16 or int8
 // are what AMX takes as a tile, too. The bits of a mask lie row by row; for each set those of two
 // blocks are brought into the order of the steps, in a few instructions for 16 of them.
 //
@@ -48,7 +48,7 @@ bool all_known(const int32_t* sums) {
 }  // namespace
 
 // x (rows, depth) and y (rows, width) are contiguous, rows being starts[sets]; prepared (rows, depth)
-// and x_scales (rows,) are to work in, and not looked at for weights in half precision. w holds the
+// and x_scales (rows,) are to work in, and not looked at for weights in single or half precision. w holds the
 // blocks, an even number of them, and w_scales (width,) what one of an integer stands for; starts has
 // sets + 1 entries, the first row of each set and the number of rows; bits[i] is null for a set
 // without a mask. sums, of int8 alone, is kRaised times the sum of each row of the blocks; mask_sums[i]
@@ -69,7 +69,7 @@ extern "C" int RELATA_NAME(linear)(const float* x, [[maybe_unused]] void* prepar
   int64_t ranges = (4 * threads + pairs - 1) / pairs;
   if (ranges > (rows + kAllRows - 1) / kAllRows) ranges = (rows + kAllRows - 1) / kAllRows;
   const int64_t range = (rows + ranges - 1) / ranges;
-#if RELATA_BLOCKED == RELATA_HALF
+#if RELATA_ONE_BY_ONE
   const Prepared* const own = x;
 #else
   Prepared* const own = static_cast<Prepared*>(prepared);
@@ -77,7 +77,7 @@ extern "C" int RELATA_NAME(linear)(const float* x, [[maybe_unused]] void* prepar
   const Product p{own, x_scales, static_cast<const char*>(w), w_scales, bias, y, width, depth};
 #pragma omp parallel
   {
-#if RELATA_BLOCKED != RELATA_HALF
+#if !RELATA_ONE_BY_ONE
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < rows; ++row)
       x_scales[row] = prepare(x + row * depth, own + row * depth, depth);

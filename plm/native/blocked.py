@@ -17,11 +17,18 @@ _LARGEST = 127  # of an integer
 _RAISED = 128  # as blocked.h has it
 # The type of each kind of weights; those that end so are multiplied by the tiles of AMX.
 _TILES = "_amx"
-_TYPES = {"half": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
+_TYPES = {
+    "single": torch.float32,
+    "half": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.int8,
+}
 # As blocked.h has it: what a sum that nobody has made yet is.
 UNKNOWN = -(2**31)
+# Products of these are of states as they are.
+_SINGLE = (torch.float32, torch.float16)
 # Weights of a row that stand in 32 bits of a vector.
-_STEPS = {torch.float16: 1, torch.bfloat16: 2, torch.int8: 4}
+_STEPS = {torch.float32: 1, torch.float16: 1, torch.bfloat16: 2, torch.int8: 4}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +37,8 @@ class BlockedWeight:
 
     Attributes:
         shape: (out, in).
-        blocks: (blocks, in / step, 16, step) of float16, bfloat16 or int8; zeros after the last.
+        blocks: (blocks, in / step, 16, step) of float32, float16, bfloat16 or int8; zeros after
+            the last.
         scales: what one of row i's integers stands for, (out,); None for other types.
         sums: 128 times the sum of row i's integers, int32, zeros after the last; None likewise.
     """
@@ -42,7 +50,7 @@ class BlockedWeight:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights; products of float16 are computed in single precision."""
+        """Of the weights; products of float16 are computed in float32."""
         return self.blocks.dtype
 
     def rows(self, rows: Tensor) -> Tensor:
@@ -63,7 +71,7 @@ class BlockedKernel:
     A mask's bits are operands of the instructions that load the weights, or put down the tiles that
     AMX reads. X and Y are float32, and W is one of
 
-    - float16, widened to float32: a product in single precision;
+    - float32, or float16 that is widened to it: a product in single precision;
     - bfloat16: X is rounded to it, and sums are in single precision;
     - int8: a row of X is rounded to 255 steps of its largest value, a row of W (once, by `pack`)
       likewise, and sums are exact.
@@ -190,7 +198,7 @@ class BlockedKernel:
         states = states.contiguous()
         output = states.new_empty(rows, width)
         # Where the kernel puts the rows as its products read them, and what theirs stand for.
-        single = weight.dtype == torch.float16
+        single = weight.dtype in _SINGLE
         prepared = states if single else torch.empty_like(states, dtype=weight.dtype)
         scales = states.new_empty(0 if single else rows)
         self._runs[weight.dtype](

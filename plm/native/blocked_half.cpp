@@ -1,4 +1,4 @@
-// The products of weights in half, for x86-64 with AVX-512.
+// The products of weights in float16, for x86-64 with AVX-512.
 
 #include "kinds.h"
 

@@ -17,18 +17,27 @@ constexpr int kLanes = 16;  // rows of W in a block
 constexpr int kBlocks = 2;  // of W that are read together
 constexpr long kMostDepth = 8192;
 
-#if RELATA_BLOCKED == RELATA_HALF
+#if RELATA_ONE_BY_ONE
 
 using Sum = __m512;
 using Kept = __mmask16;
 using Prepared = float;
 constexpr int kStep = 1;  // weights in a step
+
+#if RELATA_BLOCKED == RELATA_HALF
 constexpr int kVectorBytes = 32;
 
 RELATA_INLINE __m512i weights_at(const char* w, Kept kept) {
   const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
   return _mm512_castps_si512(_mm512_maskz_cvtph_ps(kept, halves));
 }
+#else
+constexpr int kVectorBytes = 64;
+
+RELATA_INLINE __m512i weights_at(const char* w, Kept kept) {
+  return _mm512_maskz_loadu_epi32(kept, w);
+}
+#endif
 RELATA_INLINE Sum add(Sum sum, __m512i x, __m512i w) {
   return _mm512_fmadd_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(w), sum);
 }

@@ -5,6 +5,10 @@
 #define RELATA_HALF 0
 #define RELATA_BFLOAT16 1
 #define RELATA_INT8 2
+#define RELATA_SINGLE 3
+
+// Of the kind that is compiled: whether a step is one weight, and products are in single precision.
+#define RELATA_ONE_BY_ONE (RELATA_BLOCKED == RELATA_HALF || RELATA_BLOCKED == RELATA_SINGLE)
 
 #if defined(__x86_64__)
 #define RELATA_BUILDS_BLOCKS 1

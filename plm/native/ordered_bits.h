@@ -51,7 +51,7 @@ RELATA_INLINE void transpose(__m512i v, Kept* kept) {
   v = exchanged(v, quarters_swapped(v), 4, 0xF0F0);
   v = exchanged(v, pairs_swapped(v), 2, 0xCCCC);
   v = exchanged(v, _mm512_shuffle_epi32(v, _MM_PERM_CDAB), 1, 0xAAAA);
-#if RELATA_BLOCKED == RELATA_HALF
+#if RELATA_ONE_BY_ONE
   // Two matrices of single bits stood side by side.
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(kept), _mm512_cvtepi32_epi16(v));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(kept + 16),

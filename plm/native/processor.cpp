@@ -50,12 +50,12 @@ extern "C" const char* relata_blocked() {
   const bool int8 = avx512 && __builtin_cpu_supports("avx512vnni");
 #if defined(RELATA_BUILDS_TILES)
   // Processors with AMX have the others, too.
-  if (bfloat16 && int8 && has_tiles()) return "half bfloat16_amx bfloat16 int8_amx int8";
+  if (bfloat16 && int8 && has_tiles()) return "single half bfloat16_amx bfloat16 int8_amx int8";
 #endif
-  if (bfloat16 && int8) return "half bfloat16 int8";
-  if (bfloat16) return "half bfloat16";
-  if (int8) return "half int8";
-  if (avx512) return "half";
+  if (bfloat16 && int8) return "single half bfloat16 int8";
+  if (bfloat16) return "single half bfloat16";
+  if (int8) return "single half int8";
+  if (avx512) return "single half";
 #endif
   return "";
 }

@@ -185,6 +185,12 @@ class Tiny:
     ) -> RelationMask:
         return relation_mask(self.base, seed, layers, sparsity=sparsity, relation=relation)
 
+    def in_rows(self) -> "Tiny":
+        """The same with matrices row by row, as on a processor without AVX-512."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("plm.affine.blocked_kernel", lambda: None)
+            return replace(self, base=plm.load_base(self.folder, device="cpu"))
+
     def combined(self, seed: int = 0, layers: tuple[int, int] = (3, 4)) -> CombinedMask:
         return combine_masks([self.mask(seed, layers)])
 

@@ -99,6 +99,7 @@ def test_the_kernel_still_does_the_masks_of_one_bit_in_one_call(
         return call(run, *arguments, **others)
 
     monkeypatch.setattr(MaskedLinearKernel, "__call__", noted)
+    bert = bert.in_rows()
     row = bert.prompts[0].row
     masks = [bert.combined(1), bert.expectation(), None, bert.combined(2)]
     plm.Engine(bert.base).logits([row] * len(masks), masks)

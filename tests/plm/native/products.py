@@ -7,7 +7,7 @@ import torch
 
 def rounded(states: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """States as products in a type read them, float64."""
-    if dtype == torch.float16:
+    if dtype in (torch.float32, torch.float16):
         return states.double()
     if dtype == torch.bfloat16:
         return states.bfloat16().double()

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from tests.plm.conftest import Tiny
 
-TYPES = (torch.float16, torch.bfloat16, torch.int8)
+TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int8)
 
 
-@pytest.fixture(params=TYPES, ids=["half", "bfloat16", "int8"])
+@pytest.fixture(params=TYPES, ids=["single", "half", "bfloat16", "int8"])
 def dtype(request: pytest.FixtureRequest) -> torch.dtype:
     found = blocked_kernel()
     if found is None or request.param not in found.dtypes:

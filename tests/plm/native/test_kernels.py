@@ -242,8 +242,13 @@ def test_half_precision_is_held_where_it_changes_no_value(
         monkeypatch.setattr("plm.affine.blocked_kernel", lambda: None)
     elif blocked_kernel() is None:
         pytest.skip("this processor has no products of blocks")
-    assert all(isinstance(part, Linear) for _, part in bert.base.layers[0].linears())
-    assert bert.base.layers[0].query.half is None
+    query = (bert if blocked else bert.in_rows()).base.layers[0].query
+    if blocked:
+        assert isinstance(query, plm.BlockedLinear)
+        assert query.blocked.dtype == torch.float32
+    else:
+        assert isinstance(query, Linear)
+        assert query.half is None
     folder = tmp_path / "half"
     shutil.copytree(bert.folder, folder)
     AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
@@ -251,6 +256,8 @@ def test_half_precision_is_held_where_it_changes_no_value(
     for layer in base.layers:
         for _, part in layer.linears():
             assert isinstance(part, plm.BlockedLinear if blocked else plm.Linear)
+            if isinstance(part, plm.BlockedLinear):
+                assert part.blocked.dtype == torch.float16
             held = part.blocked.dense() if isinstance(part, plm.BlockedLinear) else part.half
             assert held is not None
             assert torch.equal(held.float(), part.weight)
@@ -285,7 +292,9 @@ def _in_single(base: plm.BaseModel) -> plm.BaseModel:
     return replace(base, layers=layers, head=head)
 
 
-def test_answers_are_the_same_with_and_without_it(tiny: Tiny) -> None:
+@pytest.mark.parametrize("blocked", [False, True])
+def test_answers_are_the_same_with_and_without_it(tiny: Tiny, blocked: bool) -> None:
+    tiny = tiny if blocked else tiny.in_rows()
     rows = [prompt.row for prompt in tiny.prompts] * 2
     masks = [tiny.combined(1), None, tiny.combined(2, (2, 4)), tiny.union(1, 3), tiny.combined(1)]
     with_kernel = plm.Engine(tiny.base).logits(rows, masks * 2)
@@ -485,9 +494,11 @@ def test_sizes_that_the_layer_kernel_does_not_take(variant: Variant, layer: Laye
         layer.attention(states, states, states, np.array([0, 0, 5]), np.array([0, 0, 5]), heads=4)
 
 
+@pytest.mark.parametrize("blocked", [False, True])
 def test_layers_are_the_same_with_and_without_it(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, blocked: bool
 ) -> None:
+    tiny = tiny if blocked else tiny.in_rows()
     rows = [prompt.row for prompt in tiny.prompts] * 2
     masks = [tiny.combined(1), None, tiny.combined(2, (2, 4)), None, tiny.combined(1)] * 2
     natively = plm.Engine(tiny.base).logits(rows, masks)
