@@ -46,14 +46,17 @@ def log_norms(logits: Tensor) -> Tensor:
     return logits.logsumexp(dim=1)
 
 
-def top_tokens(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def top_tokens(scores: Tensor, count: int, admitted: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The `count` largest of each row of (B, V) and their indices, both (B, count).
 
-    Ties are ordered by index, and a tie across the cut keeps the lower indices, which
-    `torch.topk` alone does not promise. (Which of many -inf come last is left open.)
+    Where bool (V,) `admitted` is false, scores count as -inf (and may be made it). Ties are ordered
+    by index, and a tie across the cut keeps the lower indices, which `torch.topk` alone does not
+    promise. (Which of many -inf come last is left open.)
     """
     if (native := readout_kernel()) is not None and native.takes(scores, count):
-        return native.largest(scores, count)
+        return native.largest(scores, count, admitted)
+    if admitted is not None:
+        scores.masked_fill_(~admitted, float("-inf"))
     values, ids = scores.topk(min(count + 1, scores.shape[1]))
     last, next_one = values[:, count - 1], values[:, -1]
     if values.shape[1] > count and bool(((last == next_one) & last.isfinite()).any()):
@@ -143,9 +146,8 @@ def _rank(
     norms = norms[rows]
     # A vocabulary padded to a round size has rows that no token belongs to.
     scores[:, len(base.tokenizer) :] = float("-inf")
-    if all(wanted.words for _, _, wanted in ranked):
-        scores.masked_fill_(~words, float("-inf"))
-    else:
+    admitted = words if all(wanted.words for _, _, wanted in ranked) else None
+    if admitted is None:
         for place, (_, _, wanted) in enumerate(ranked):
             if wanted.words:
                 scores[place].masked_fill_(~words, float("-inf"))
@@ -153,7 +155,7 @@ def _rank(
         if wanted.excluded:
             scores[place, list(wanted.excluded)] = float("-inf")
     most = min(max(wanted.count for _, _, wanted in ranked), scores.shape[1])
-    values, ids = top_tokens(scores, most)
+    values, ids = top_tokens(scores, most, admitted)
     log_probs = (values - norms[:, None]).cpu().numpy()
     token_ids = ids.to(torch.int32).cpu().numpy()
     eligible = np.isfinite(log_probs)

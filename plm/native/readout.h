@@ -31,7 +31,9 @@ float log_sum_exp(const float* x, long width) {
 }
 
 // The largest `count` of `width` values, in descending order; of equal ones the first come first.
-void largest(const float* x, long width, long count, float* values, int64_t* ids) {
+// Where `admitted`, a byte for each, is 0, a value counts as none; without it all are admitted.
+void largest(const float* x, const uint8_t* admitted, long width, long count, float* values,
+             int64_t* ids) {
   long held = 0;
   auto insert = [&](float value, long id) {
     long place = held < count ? held++ : count - 1;
@@ -43,15 +45,15 @@ void largest(const float* x, long width, long count, float* values, int64_t* ids
     ids[place] = id;
   };
   long k = 0;
-  for (; k < count; ++k) insert(x[k], k);
+  for (; k < count; ++k) insert(admitted && !admitted[k] ? -__builtin_inff() : x[k], k);
   for (; k + kLanes <= width; k += kLanes) {
     const Vector some = load(x + k);
     if (!any(some > all(values[count - 1]))) continue;
     for (int i = 0; i < kLanes; ++i)
-      if (some[i] > values[count - 1]) insert(some[i], k + i);
+      if (some[i] > values[count - 1] && (!admitted || admitted[k + i])) insert(some[i], k + i);
   }
   for (; k < width; ++k)
-    if (x[k] > values[count - 1]) insert(x[k], k);
+    if (x[k] > values[count - 1] && (!admitted || admitted[k])) insert(x[k], k);
 }
 
 }  // namespace
@@ -63,10 +65,11 @@ extern "C" void RELATA_NAME(log_sum_exp)(const float* x, float* norms, int64_t r
   for (int64_t row = 0; row < rows; ++row) norms[row] = log_sum_exp(x + row * width, width);
 }
 
-// values and ids (rows, count): the largest of each row of x (rows, width), and where they stand.
-extern "C" void RELATA_NAME(largest)(const float* x, float* values, int64_t* ids, int64_t rows,
-                                     int64_t width, int64_t count) {
+// values and ids (rows, count): the largest of each row of x (rows, width), and where they stand;
+// admitted (width,), or null.
+extern "C" void RELATA_NAME(largest)(const float* x, const uint8_t* admitted, float* values,
+                                     int64_t* ids, int64_t rows, int64_t width, int64_t count) {
 #pragma omp parallel for schedule(static) if (rows > 1)
   for (int64_t row = 0; row < rows; ++row)
-    largest(x + row * width, width, count, values + row * count, ids + row * count);
+    largest(x + row * width, admitted, width, count, values + row * count, ids + row * count);
 }

@@ -20,7 +20,7 @@ class ReadoutKernel:
         self._log_sum_exp.argtypes = [pointer, pointer, count, count]
         self._log_sum_exp.restype = None
         self._largest = variant.function("largest")
-        self._largest.argtypes = [*[pointer] * 3, *[count] * 3]
+        self._largest.argtypes = [*[pointer] * 4, *[count] * 3]
         self._largest.restype = None
 
     def takes(self, rows: Tensor, count: int = 1) -> bool:
@@ -38,12 +38,31 @@ class ReadoutKernel:
         self._log_sum_exp(rows.data_ptr(), norms.data_ptr(), *rows.shape)
         return norms
 
-    def largest(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def largest(
+        self, rows: Tensor, count: int, admitted: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The largest of each row of (N, V), in descending order, and where they stand.
 
-        Both (N, count); of equal ones the first come first.
+        Both (N, count); of equal ones the first come first. Places where bool (V,) `admitted` is
+        false count as -inf.
+
+        Raises:
+            ValueError: `admitted` is not bool (V,).
         """
+        if admitted is not None and not (
+            admitted.dtype == torch.bool
+            and admitted.shape == rows.shape[1:]
+            and admitted.is_contiguous()
+        ):
+            raise ValueError(f"bool ({rows.shape[1]},) says what is admitted, not {admitted.shape}")
         values = rows.new_empty(rows.shape[0], count)
         ids = torch.empty(rows.shape[0], count, dtype=torch.int64)
-        self._largest(rows.data_ptr(), values.data_ptr(), ids.data_ptr(), *rows.shape, count)
+        self._largest(
+            rows.data_ptr(),
+            None if admitted is None else admitted.data_ptr(),
+            values.data_ptr(),
+            ids.data_ptr(),
+            *rows.shape,
+            count,
+        )
         return values, ids

@@ -133,6 +133,15 @@ def test_many_ties_agree_with_a_stable_sort(ranking: None) -> None:
         assert torch.equal(plm.top_tokens(scores, count)[1], order[:, :count])
 
 
+def test_only_what_is_admitted_is_ranked(ranking: None) -> None:
+    scores = torch.randn(20, 50, generator=torch.Generator().manual_seed(1))
+    admitted = torch.arange(50) % 3 > 0
+    expected = scores.masked_fill(~admitted, float("-inf")).topk(20)
+    values, ids = plm.top_tokens(scores, 20, admitted)
+    assert torch.equal(values, expected.values)
+    assert torch.equal(ids, expected.indices)
+
+
 def test_a_vocabulary_larger_than_the_tokenizers(bert: Tiny, tmp_path: Path) -> None:
     # Some checkpoints pad the embedding to a round number of rows.
     model = bert.reference()

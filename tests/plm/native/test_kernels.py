@@ -465,6 +465,19 @@ def test_the_largest_are_those_of_a_stable_sort(
         values, ids = readout.largest(rows.contiguous(), count)
         assert torch.equal(values, expected[:, :count])
         assert torch.equal(ids, order[:, :count])
+        admitted = torch.rand(width, generator=generator) > 0.4
+        some = rows.masked_fill(~admitted, float("-inf"))
+        expected, order = some.sort(dim=1, descending=True, stable=True)
+        values, ids = readout.largest(rows.contiguous(), count, admitted)
+        assert torch.equal(values, expected[:, :count])
+        there = values.isfinite()
+        assert torch.equal(ids[there], order[:, :count][there])
+
+
+def test_what_is_admitted_is_said_for_every_place(readout: ReadoutKernel) -> None:
+    for wrong in (torch.ones(7), torch.ones(6, dtype=torch.bool)):
+        with pytest.raises(ValueError, match=r"bool \(7,\) says what is admitted"):
+            readout.largest(torch.zeros(2, 7), 1, wrong)
 
 
 def test_what_the_readout_kernel_takes(readout: ReadoutKernel) -> None:
