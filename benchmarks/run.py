@@ -56,6 +56,7 @@ BENCHMARKS: Mapping[str, tuple[str, str]] = {
     "onnx_pool": ("onnx_pool", ""),
     "lora_adapters": ("lora_adapters", ""),
     "fill_file": ("fill_file", ""),
+    "fill_large": ("fill_large", ""),
     "score_choices": ("score_choices", ""),
     "union_search": ("union_search", ""),
     "http_load": ("http_load", ""),
