@@ -116,6 +116,7 @@ def _run(source: Path, output: Path, settings: dict[str, str], kill_after: float
     command = [sys.executable, "-m", "relata", "fill", str(source), str(output), "--top-k", "3"]
     started = time.perf_counter()
     looked: list[tuple[float, float]] = []
+    killed = False
     with subprocess.Popen(
         command, env=os.environ | settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -123,19 +124,21 @@ def _run(source: Path, output: Path, settings: dict[str, str], kill_after: float
             elapsed = time.perf_counter() - started
             if kill_after is not None and elapsed > kill_after:
                 process.send_signal(signal.SIGKILL)
+                killed = True
                 break
             with suppress(KeyError, OSError):  # it has just ended
                 looked.append((elapsed, memory_of(process.pid).rss / MIB))
             time.sleep(_EVERY)
         status = process.wait()
     seconds = time.perf_counter() - started
-    killed = status == -signal.SIGKILL
     if status and not killed:
         raise RuntimeError(f"relata fill ended with status {status}")
     first = next(mib for elapsed, mib in looked if elapsed >= seconds / 10)
     written = output if output.exists() else output.with_name(output.name + ".part")
-    with written.open(encoding="utf-8") as file:
-        there = sum(1 for _ in file) - 1
+    there = 0
+    if written.exists():
+        with written.open(encoding="utf-8") as file:
+            there = sum(1 for _ in file) - 1
     return Run(seconds, there, first, looked[-1][1], killed)
 
 

@@ -40,7 +40,7 @@ class Case:
         relations: of a union.
         union: making it of the packed bits, ms.
         first: the first answer, the making of the union included, ms.
-        second: the next one under the same union, which makes W * M to keep it, ms.
+        second: the next one under the same union, which makes W * M where that is kept, ms.
         warm: the same question under another union, which is kept, ms.
         copy: a copy of the bytes of the union's dense weights, ms.
         extra: (first - warm) / copy, round by round.

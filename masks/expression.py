@@ -176,12 +176,12 @@ class _Combination(Mapping[str, NDArray[np.uint8]]):
     def __init__(self, parts: Sequence[Mapping[str, NDArray[np.uint8]]], combine: Combine) -> None:
         self._parts = parts
         self._combine = combine
-
-    @cached_property
-    def _made(self) -> dict[str, NDArray[np.uint8]]:
-        return _combine(self._parts, self._combine)
+        # Two threads that ask at once may both make it; each array they get stays good.
+        self._made: dict[str, NDArray[np.uint8]] | None = None
 
     def __getitem__(self, name: str) -> NDArray[np.uint8]:
+        if self._made is None:
+            self._made = _combine(self._parts, self._combine)
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -46,13 +46,13 @@ class _MaskAddresses:
         first: lowest layer that it covers, counted from 1.
         table: int64 (2, layers, roles), where the bits of each matrix lie, and the sums of what
             they keep; 0 where there is no mask, or no sums are needed.
-        packed: the bits, which stay as long as their addresses are known here.
+        bits: the arrays at these addresses: whoever gave them may make others of the same bits.
         sums: memory of the sums, int32, which the kernel fills in.
     """
 
     first: int
     table: NDArray[np.int64]
-    packed: Mapping[str, NDArray[np.uint8]]
+    bits: tuple[NDArray[np.uint8], ...]
     sums: NDArray[np.int32]
 
 
@@ -131,22 +131,20 @@ class AddressBook:
     def _looked_up(self, mask: PackedMask) -> _MaskAddresses:
         check_belongs(self._base, mask)
         at = self._places_of(mask.shapes)
-        addresses = []
-        for name, shape in at.packed_shapes.items():
-            bits = mask.packed[name]
-            if bits.shape != shape:
+        bits = tuple(mask.packed[name] for name in at.packed_shapes)
+        for (name, shape), part in zip(at.packed_shapes.items(), bits, strict=True):
+            if part.shape != shape:
                 raise MaskMismatchError(
-                    f"the bits of {name} have shape {bits.shape}; {mask.shapes[name]} weights "
+                    f"the bits of {name} have shape {part.shape}; {mask.shapes[name]} weights "
                     f"take {shape}"
                 )
-            addresses.append(address_of(bits))
         table = np.zeros((2, at.layers, len(ROLES)), np.int64)
-        table[_BITS].reshape(-1)[at.places] = addresses
+        table[_BITS].reshape(-1)[at.places] = [address_of(part) for part in bits]
         sums = np.full(at.sums + _LINE // 4 if at.sums else 0, UNKNOWN, np.int32)
         if at.sums:
             begin = -(-address_of(sums) // _LINE) * _LINE
             table[_SUMS].reshape(-1)[at.places] = begin + at.offsets
-        return _MaskAddresses(at.first, table, mask.packed, sums)
+        return _MaskAddresses(at.first, table, bits, sums)
 
     def _places_of(self, shapes: Mapping[str, tuple[int, int]]) -> _Places:
         key = tuple((name, *shape) for name, shape in shapes.items())

@@ -72,7 +72,11 @@ class BlockedLinear:
         """(out, in) in float32; made when it is first asked for, and kept from then on."""
         # A tensor made in inference mode would take part in no gradient.
         with torch.inference_mode(mode=False):
-            return self.blocked.dense() if self.original is None else self.original.float()
+            return self.dense()
+
+    def dense(self) -> Tensor:
+        """The same made anew, for who does not want it kept."""
+        return self.blocked.dense() if self.original is None else self.original.float()
 
     def only(self, rows: Tensor) -> Linear:
         """The map to some of the outputs alone, (K,) long."""

@@ -18,7 +18,7 @@ class DeviceMasks:
 
     A relation's bits are sent once, all matrices in one copy, and stay as long as its mask does. A
     combination of several relations is made of theirs on the device: none of it crosses the bus,
-    and the host need not make it. Two threads that first ask for a mask may both send it.
+    and no pass waits for the host to make it. Two threads that first ask may both send a mask.
     """
 
     def __init__(self, device: torch.device) -> None:

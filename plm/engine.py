@@ -65,8 +65,8 @@ class Engine:
     ) -> None:
         """Set up an engine; `native` False leaves the native kernel out even where it is built."""
         self.base = base
-        self._on_device = DeviceMasks(base.device) if base.device.type == "cuda" else None
-        self.cache = MaskCache(base, cache_bytes, native=native, on_device=self._on_device)
+        self._device_masks = DeviceMasks(base.device) if base.device.type == "cuda" else None
+        self.cache = MaskCache(base, cache_bytes, native=native, device_masks=self._device_masks)
         # What a pass from the bits needs of a mask is the same in each pass.
         self._layers_by_mask: WeakKeyDictionary[PackedMask, MaskedLayers] = WeakKeyDictionary()
         with _current(base):
@@ -74,7 +74,7 @@ class Engine:
             graphs = self._from_bits and base.device.type == "cuda"
             self._graphs = layer_graphs(base) if graphs else None
         # Where the kernel applies them while it loads the weights, a copy of W * M gains nothing.
-        self._book = AddressBook(base) if self._from_bits and _in_blocks(base) else None
+        self._book = AddressBook(base) if self._from_bits and _all_in_blocks(base) else None
 
     @cached_property
     def words(self) -> Tensor:
@@ -112,7 +112,7 @@ class Engine:
             _check(probe)
         order = _by_mask([probe.mask for probe in probes])
         sorted_probes = tuple(probes[place] for place in order)
-        if self._on_device is None:
+        if self._device_masks is None:
             for mask in {probe.mask for probe in sorted_probes if probe.mask is not None}:
                 # The bits of a combination are made when they are first looked at: not while the
                 # model waits for them.
@@ -221,6 +221,8 @@ class Engine:
                 sets.append(None)
             elif unmade and mask.bits_per_weight == 1:
                 sets.append(self._unmade(mask))
+                if self._book is not None:
+                    self.cache.count_ready()
             else:
                 sets.append(self.cache.get(mask))
         return sets
@@ -230,7 +232,7 @@ class Engine:
         layers = self._layers_by_mask.get(mask)
         if layers is None:
             layers = self._layers_by_mask[mask] = masked_layers(
-                self.base, mask, on_device=self._on_device
+                self.base, mask, device_masks=self._device_masks
             )
         return layers
 
@@ -266,7 +268,7 @@ def _applies_bits(base: BaseModel) -> bool:
     return (run := kernel()) is not None and run.takes(query.weight, query.weight)
 
 
-def _in_blocks(base: BaseModel) -> bool:
+def _all_in_blocks(base: BaseModel) -> bool:
     """Whether the kernel of blocks computes every product that a mask may be part of."""
     parts = (part for layer in base.layers for _, part in layer.linears())
     return all(isinstance(part, BlockedLinear) for part in parts)

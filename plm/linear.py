@@ -105,7 +105,7 @@ def _native(
     if not parts or (base := _common_base(parts)) is None:
         return None
     if isinstance(base, BlockedLinear):
-        return _in_blocks(states, base, parts, sizes, biased)
+        return _by_blocks(states, base, parts, sizes, biased)
     bits = [part if isinstance(part, MaskedLinear) else None for part in parts]
     sizes = [states.shape[0]] if len(parts) == 1 else sizes
     bias = base.bias if biased else None
@@ -115,7 +115,7 @@ def _native(
     return run(states, base.weight, bias, bits, sizes, half=base.half)
 
 
-def _in_blocks(
+def _by_blocks(
     states: Tensor,
     base: BlockedLinear,
     parts: Sequence[AnyLinear],

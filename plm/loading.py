@@ -14,7 +14,7 @@ from plm.checkpoint import stored_config, stored_parameters
 from plm.config import ModelConfig
 from plm.digest import weights_digest
 from plm.errors import BaseModelError
-from plm.native import blocked_kernel
+from plm.native import blocked_kernel, tiles_pay
 from plm.network import activation_of, embeddings_of, head_of, held_weights, layers_of
 from plm.objects import word_token_kind
 from plm.parameters import Parameters
@@ -69,7 +69,7 @@ def load_base(
     tokenizer = _tokenizer(name, place, config)
     digest = weights_digest(parameters)
     products = dtype or fast_dtype(target)
-    dtype = torch.float32 if _in_blocks(parameters, config, target, products) else products
+    dtype = torch.float32 if _by_blocks(parameters, config, target, products) else products
     if not dtype.is_floating_point:
         raise BaseModelError(
             f"{name!r} cannot be served in int8 on {target}: that takes a processor with AVX-512 "
@@ -157,7 +157,7 @@ def _parameters(name: str, place: str, config: ModelConfig) -> dict[str, Tensor]
     return parameters
 
 
-def _in_blocks(
+def _by_blocks(
     parameters: Mapping[str, Tensor],
     config: ModelConfig,
     device: torch.device,
@@ -169,8 +169,10 @@ def _in_blocks(
     names = maskable_names(config.architecture, 1, config.layer_count)
     if not all(blocks.takes(parameters[name], products) for name in names):
         return False
+    if products != torch.bfloat16 or not has_amx():
+        return True
     # Where PyTorch has tiles for its products, vectors are no match for them.
-    return products != torch.bfloat16 or blocks.by_tiles(products) or not has_amx()
+    return blocks.by_tiles(products) and tiles_pay(blocks)
 
 
 def _moved(

@@ -54,14 +54,14 @@ class MaskCache:
         capacity: int,
         *,
         native: bool = True,
-        on_device: DeviceMasks | None = None,
+        device_masks: DeviceMasks | None = None,
     ) -> None:
         if capacity < 0:
             raise ValueError(f"a cache holds zero bytes or more, not {capacity}")
         self._base = base
         self._capacity = capacity
         self._native = native
-        self._on_device = on_device
+        self._device_masks = device_masks
         self._lock = threading.Lock()
         self._held: OrderedDict[str, MaskedLayers] = OrderedDict()
         self._uses: OrderedDict[str, int] = OrderedDict()
@@ -93,7 +93,7 @@ class MaskCache:
                 self._making.add(mask.digest)
         if keep:
             return self._make(mask)
-        return masked_layers(self._base, mask, native=self._native, on_device=self._on_device)
+        return masked_layers(self._base, mask, native=self._native, device_masks=self._device_masks)
 
     def count_ready(self) -> None:
         """Count a use of a set that nothing has to be made for, since loads apply its bits."""
@@ -134,7 +134,7 @@ class MaskCache:
 
     def _make(self, mask: PackedMask) -> MaskedLayers:
         try:
-            masked = materialise(self._base, mask, on_device=self._on_device)
+            masked = materialise(self._base, mask, device_masks=self._device_masks)
         finally:
             with self._lock:
                 self._making.discard(mask.digest)

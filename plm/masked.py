@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from masks import MaskMismatchError, PackedMask
-from plm.affine import AnyLinear, Linear, MaskedLinear, PlainLinear
+from plm.affine import AnyLinear, BlockedLinear, Linear, MaskedLinear, PlainLinear
 from plm.architectures import MaskableWeight, Role
 from plm.base import BaseModel
 from plm.device_masks import DeviceMasks
@@ -81,13 +81,13 @@ def masked_layers(
     mask: PackedMask,
     *,
     native: bool = True,
-    on_device: DeviceMasks | None = None,
+    device_masks: DeviceMasks | None = None,
 ) -> MaskedLayers:
     """The layers of a mask, whose bits (or values) meet the weights at each use.
 
     Takes no memory of its own: thousands of masks cost their bits. `native` lets the native kernel
     apply them where it can; elsewhere, and always at 8 bits a weight, W * M is made in memory that
-    all masks share. `on_device` has the bits of masks of one bit a weight where the weights are;
+    all masks share. `device_masks` has the bits of masks of one bit a weight where the weights are;
     without it they are sent there when they are used.
 
     Raises:
@@ -96,8 +96,8 @@ def masked_layers(
     """
     check_belongs(base, mask)
     sent: Mapping[str, Tensor] = {}
-    if on_device is not None and mask.bits_per_weight == 1:
-        sent = on_device.bits_of(mask)
+    if device_masks is not None and mask.bits_per_weight == 1:
+        sent = device_masks.bits_of(mask)
     by_layer: dict[int, dict[Role, AnyLinear]] = {}
     for place in covered(base, mask.shapes):
         name = place.name
@@ -119,7 +119,7 @@ def masked_layers(
 
 
 def materialise(
-    base: BaseModel, mask: PackedMask, *, on_device: DeviceMasks | None = None
+    base: BaseModel, mask: PackedMask, *, device_masks: DeviceMasks | None = None
 ) -> MaskedLayers:
     """Make W * M of every matrix the mask covers, on the base's device and in its dtype, to keep.
 
@@ -129,7 +129,7 @@ def materialise(
     Raises:
         MaskMismatchError: as `masked_layers` does.
     """
-    masked = masked_layers(base, mask, on_device=on_device)
+    masked = masked_layers(base, mask, device_masks=device_masks)
     layers = tuple(_materialised(layer) for layer in masked.layers)
     dense = sum(rows * columns for rows, columns in mask.shapes.values())
     return MaskedLayers(
@@ -148,7 +148,9 @@ def _materialised(layer: LayerWeights) -> LayerWeights:
 
 
 def _kept(part: MaskedLinear) -> Tensor:
-    weight = part.base.weight
+    # A matrix that is held in blocks is made for this alone, and not kept beside them.
+    base = part.base
+    weight = base.dense() if isinstance(base, BlockedLinear) else base.weight
     if weight.device.type == "cpu":
         return multiply_into(torch.empty_like(weight), weight, part.bits, part.bits_per_weight)
     return part.weight

@@ -5,6 +5,7 @@ missing.
 """
 
 from plm.native.blocked import UNKNOWN, BlockedKernel, BlockedWeight
+from plm.native.choice import tiles_pay
 from plm.native.layer import LayerKernel
 from plm.native.loading import blocked_kernel, kernel, layer_kernel, readout_kernel
 from plm.native.mask_sets import PackedBits, SetAddresses, address_of
@@ -25,4 +26,5 @@ __all__ = [
     "kernel",
     "layer_kernel",
     "readout_kernel",
+    "tiles_pay",
 ]

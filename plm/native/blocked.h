@@ -1,6 +1,6 @@
 // Y = X (W * M)^T + b from weights that lie in the order in which they are read, for processors with
-// AVX-512: a mask's bits are operands of the instructions that load the weights, and no W * M is ever
-// made.
+// AVX-512: a mask's bits are operands of the instructions that load the weights. W * M is not made, but
+// for tiles of AMX (tiles.h).
 //
 // W is cut into blocks of 16 rows, and a block into steps: each of the 16 lanes of a vector holds a
 // step of its row, which is one float32 or float16, two bfloat16 or four int8. 16 vectors of bfloat16 or int8

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from plm.native.blocked import BlockedKernel
+from plm.native.blocked import UNKNOWN, BlockedKernel
 from plm.native.layer import LayerKernel
-from plm.native.mask_sets import PackedBits
+from plm.native.mask_sets import PackedBits, SetAddresses, address_of
 from plm.native.masked_linear import MaskedLinearKernel
 from plm.native.readout import ReadoutKernel
 from plm.native.variant import Variant, blocked_kinds, variants
@@ -19,6 +19,8 @@ from plm.native.variant import Variant, blocked_kinds, variants
 logger = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
+# Of the functions, as processor.cpp has it.
+_INTERFACE = 2
 
 
 @cache
@@ -99,6 +101,8 @@ def works(variant: Variant) -> bool:
     attended = functional.scaled_dot_product_attention(query, key, query)
     normed = layer.norm_of_sum(states, states, ones, zeros, 1e-12, states_bias=bias)
     values, ids = readout.largest(states, 5)
+    admitted = torch.arange(96) % 3 > 0
+    some, _ = readout.largest(states, 5, admitted)
     pairs = (
         (found, expected),
         (attention, attended.transpose(1, 2).reshape(21, 96)),
@@ -107,13 +111,18 @@ def works(variant: Variant) -> bool:
         (readout.log_sum_exp(states), states.logsumexp(1)),
         (values, states.topk(5).values),
         (values, states.gather(1, ids)),
+        (some, states[:, admitted].topk(5).values),
     )
     return all(torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4) for ours, theirs in pairs)
 
 
 def blocked_works(run: BlockedKernel) -> bool:
-    """Whether masked products come out right, of each kind of weights that it has."""
+    """Whether masked products come out right, of each kind of weights that it has.
+
+    Of many rows and of few, and in int8 with sums that are filled in and those that are there.
+    """
     generator = torch.Generator().manual_seed(0)
+    sizes = (17, 1, 2, 1)
     # Whole numbers that every type holds as they are.
     states, weight = (
         torch.randint(-127, 128, (size, 128), generator=generator).float() for size in (21, 40)
@@ -121,16 +130,30 @@ def blocked_works(run: BlockedKernel) -> bool:
     states[:, 0] = weight[:, 1] = 127
     kept = torch.randint(0, 2, (40, 128), dtype=torch.uint8, generator=generator)
     bits = PackedBits(np.packbits(kept.numpy(), axis=1, bitorder="little"))
-    expected = torch.cat([states[:17] @ (weight * kept).t(), states[17:] @ weight.t()])
-    expected += weight[:, 0]
-    return all(
-        torch.allclose(
-            run(states, run.pack(weight, dtype), weight[:, 0].contiguous(), [bits, None], [17, 4]),
-            expected,
-            rtol=1e-5,
+    sets = [bits, bits, None, bits]
+    masked = states @ (weight * kept).t()
+    expected = torch.cat([masked[:18], states[18:20] @ weight.t(), masked[20:]]) + weight[:, 0]
+    bias = weight[:, 0].contiguous()
+    for dtype in run.dtypes:
+        packed = run.pack(weight, dtype)
+        sums = np.full(64, UNKNOWN, np.int32)
+        addresses = np.array(
+            [
+                [0 if part is None else place for part in sets]
+                for place in (bits.address, address_of(sums))
+            ],
+            np.int64,
         )
-        for dtype in run.dtypes
-    )
+        where = SetAddresses(
+            address_of(addresses[0]),
+            address_of(addresses[1]) if packed.sums is not None else None,
+            len(sets),
+        )
+        products = [run(states, packed, bias, sets, sizes)]
+        products += [run.at(states, packed, bias, where, sizes) for _ in range(2)]
+        if not all(torch.allclose(found, expected, rtol=1e-5) for found in products):
+            return False
+    return True
 
 
 def _library(folder: Path) -> ctypes.CDLL | None:
@@ -138,12 +161,13 @@ def _library(folder: Path) -> ctypes.CDLL | None:
     for path in sorted(folder.glob("_kernels*.so")):
         try:
             library = ctypes.CDLL(str(path))
-            variants(library)
-            blocked_kinds(library)
-            return library
+            if library.relata_interface() == _INTERFACE:
+                return library
+        except AttributeError:
+            pass  # it is older than the number
         except OSError as error:
             # Another machine's, or a torch that brings no OpenMP along.
             logger.info("the native kernels %s cannot be loaded: %s", path.name, error)
-        except AttributeError:
-            logger.warning("the native kernels %s are of another version: install again", path.name)
+            continue
+        logger.warning("the native kernels %s are of another version: install again", path.name)
     return None

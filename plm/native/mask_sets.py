@@ -62,7 +62,7 @@ def address_of(array: NDArray[np.integer]) -> int:
         ValueError: the array is not contiguous.
     """
     if not array.flags.c_contiguous:
-        raise ValueError("bits of a mask must be contiguous for the native kernels")
+        raise ValueError("arrays must be contiguous for the native kernels")
     address: int = array.__array_interface__["data"][0]
     return address
 

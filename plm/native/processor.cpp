@@ -8,6 +8,9 @@
 #include <unistd.h>
 #endif
 
+// Raised with every change of what a function is given (plm/native/loading.py has the same number).
+extern "C" int relata_interface() { return 2; }
+
 // Their names, the fastest first, parted by spaces.
 extern "C" const char* relata_variants() {
 #if defined(__x86_64__)

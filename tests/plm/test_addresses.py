@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import plm
 from masks import MaskMismatchError, PackedMask, RelationMask, combine_masks
 from plm.addresses import AddressBook
 from plm.affine import BlockedLinear, GroupedLinear
+from plm.architectures import ROLES
 from plm.layers import AddressedLayer
 from plm.linear import linear
 from plm.native import SetAddresses, blocked_kernel
@@ -99,15 +101,21 @@ def test_bits_stay_while_their_addresses_are_known(
     base: plm.BaseModel, mask_of: Callable[..., RelationMask]
 ) -> None:
     book = AddressBook(base)
-    mask = mask_of(base, 1, (2, 3))
-    name = min(mask.shapes)
-    bits = mask.packed[name].copy()
-    known = book._of(mask)
-    assert book._of(mask) is known
-    del mask
+    union = combine_masks([mask_of(base, seed, (2, 3)) for seed in (1, 2)])
+    expected = {name: bits.copy() for name, bits in union.packed.items()}
+    known = book._of(union)
+    assert book._of(union) is known
+    # Another thread made the union at the same time, and its arrays are the ones that are kept.
+    union.packed._made = None
+    assert union.packed[min(expected)] is not known.bits[0]
+    del union
     gc.collect()
     assert not book._known
-    np.testing.assert_array_equal(known.packed[name], bits)
+    for name, bits in expected.items():
+        place = base.maskable[name]
+        address = int(known.table[0, place.layer - known.first, ROLES.index(place.role)])
+        found = (ctypes.c_uint8 * bits.size).from_address(address)
+        np.testing.assert_array_equal(np.frombuffer(found, np.uint8), bits.reshape(-1))
 
 
 def test_what_does_not_fit_is_refused(

@@ -69,13 +69,18 @@ def test_masks_that_are_gone_leave_the_device(
     assert not device._sent
 
 
+@pytest.mark.parametrize("cached", [False, True])
 def test_layers_take_what_is_there_and_the_host_makes_nothing(
-    bert: Tiny, parts: list[RelationMask], monkeypatch: pytest.MonkeyPatch
+    bert: Tiny, parts: list[RelationMask], monkeypatch: pytest.MonkeyPatch, cached: bool
 ) -> None:
     union = combine_masks(parts[:2])
     expected = materialise(bert.base, combine_masks(parts[:2]))
     monkeypatch.setattr("masks.expression._combine", lambda *_: pytest.fail("made on the host"))
-    found = masked_layers(bert.base, union, on_device=DeviceMasks(CPU))
+    device = DeviceMasks(CPU)
+    if cached:
+        found = plm.MaskCache(bert.base, 0, device_masks=device).get(union)
+    else:
+        found = masked_layers(bert.base, union, device_masks=device)
     masked = [
         (part, dense)
         for layer, made in zip(found.layers, expected.layers, strict=True)

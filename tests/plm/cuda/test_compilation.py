@@ -25,9 +25,13 @@ from triton.compiler import ASTSource
 
 name, signature, sizes, capability = json.loads(sys.argv[1])
 kernel = getattr(importlib.import_module(f"plm.cuda.{name}"), name)
-kinds = enumerate(signature.values())
-given = [place for place, kind in kinds if kind not in ("constexpr", "fp32")]
 # As at a launch with tensors as torch aligns them, and sizes that are multiples of 16.
+given = [
+    place
+    for place, (argument, kind) in enumerate(signature.items())
+    if kind not in ("constexpr", "fp32")
+    and argument not in kernel.do_not_specialize_on_alignment
+]
 attributes = {(place,): [["tt.divisibility", 16]] for place in given}
 source = ASTSource(fn=kernel, signature=signature, constexprs=sizes, attrs=attributes)
 made = triton.compile(source, target=GPUTarget("cuda", capability, 32))

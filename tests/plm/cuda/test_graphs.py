@@ -50,7 +50,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, bert: Tiny) -> plm.Engine:
     monkeypatch.setattr("plm.layers.cuda_attention", lambda: VarlenAttention(attention))
     made = plm.Engine(bert.base)
     made._from_bits = True
-    made._on_device = DeviceMasks(bert.base.device)
+    made._device_masks = DeviceMasks(bert.base.device)
     made._graphs = LayerGraphs(bert.base, kernel, again)
     return made
 

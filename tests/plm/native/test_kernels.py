@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -311,9 +312,11 @@ def test_a_library_of_another_version_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "_kernels.so").touch()
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    assert chosen.__wrapped__(tmp_path) is None
-    assert "another version: install again" in caplog.text
+    for library in (object(), SimpleNamespace(relata_interface=lambda: 1)):
+        caplog.clear()
+        monkeypatch.setattr(ctypes, "CDLL", lambda _, given=library: given)
+        assert chosen.__wrapped__(tmp_path) is None
+        assert "another version: install again" in caplog.text
 
 
 def test_without_a_library_there_is_no_kernel(tmp_path: Path) -> None:

@@ -1,18 +1,33 @@
 """The products by tiles of AMX, whose instructions are emulated, beside those by vectors."""
 
+from __future__ import annotations
+
 import ctypes
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 
 import plm
 from masks import pack_bits
-from plm.native import BlockedKernel, PackedBits, blocked_kernel
+from plm.native import (
+    UNKNOWN,
+    BlockedKernel,
+    PackedBits,
+    SetAddresses,
+    address_of,
+    blocked_kernel,
+    choice,
+)
 from plm.native.loading import blocked_works
 from tests.plm.native.products import masked_product
+
+if TYPE_CHECKING:
+    from tests.plm.conftest import Tiny
 
 FOLDER = Path(plm.__file__).parent / "native"
 EMULATION = Path(__file__).with_name("emulated_amx.h")
@@ -78,6 +93,19 @@ def test_tiles_multiply_as_vectors_do(
     assert vectors is not None
     exact = {"atol": 0, "rtol": 0} if tiles.dtype == torch.int8 else {"atol": 1e-4, "rtol": 1e-5}
     torch.testing.assert_close(found, vectors(states, packed, bias, bits, sizes), **exact)
+    # By addresses: sums of what is kept are filled in by the first call, and read by the second.
+    room = np.full((len(sizes), packed.blocks.shape[0] * 16), UNKNOWN, np.int32)
+    table = np.array(
+        [
+            [0 if part is None else part.address for part in bits],
+            [0 if part is None else address_of(own) for part, own in zip(bits, room, strict=True)],
+        ],
+        np.int64,
+    )
+    sums = address_of(table[1]) if tiles.dtype == torch.int8 else None
+    where = SetAddresses(address_of(table[0]), sums, len(sizes))
+    for _ in range(2):
+        assert torch.equal(tiles.run.at(states, packed, bias, where, sizes), found)
     assert (tiles.count("faults"), tiles.count("held")) == (0, 0)
 
 
@@ -92,3 +120,32 @@ def test_of_two_kinds_in_a_type_the_first_is_used(tiles: Emulated) -> None:
     built = ctypes.CDLL(str(path))
     assert BlockedKernel(built, [f"{kind}_amx", kind]).by_tiles(tiles.dtype)
     assert not BlockedKernel(built, [kind, f"{kind}_amx"]).by_tiles(tiles.dtype)
+
+
+@pytest.mark.parametrize("tiles", ["bfloat16"], indirect=True)
+@pytest.mark.parametrize("pay", [False, True])
+def test_a_base_is_multiplied_by_tiles_where_that_is_the_faster_way(
+    tiles: Emulated, wide: Path, bert: Tiny, monkeypatch: pytest.MonkeyPatch, pay: bool
+) -> None:
+    monkeypatch.setattr("plm.loading.has_amx", lambda: True)
+    monkeypatch.setattr("plm.loading.tiles_pay", lambda run: run is tiles.run and pay)
+    for module in ("affine", "linear", "loading"):
+        monkeypatch.setattr(f"plm.{module}.blocked_kernel", lambda: tiles.run)
+    base = plm.load_base(wide, device="cpu", dtype=torch.bfloat16)
+    assert isinstance(base.layers[0].query, plm.BlockedLinear) == pay
+    rows = [prompt.row for prompt in bert.prompts]
+    before = tiles.count("products")
+    found = plm.Engine(base).logits(rows, [None] * len(rows))
+    assert (tiles.count("products") > before) == pay
+    monkeypatch.undo()
+    expected = plm.Engine(plm.load_base(wide, device="cpu")).logits(rows, [None] * len(rows))
+    assert torch.corrcoef(torch.stack([expected.flatten(), found.flatten()]))[0, 1] > 0.998
+
+
+@pytest.mark.parametrize("tiles", ["bfloat16"], indirect=True)
+def test_what_pays_is_measured(tiles: Emulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choice.tiles_pay.__wrapped__(tiles.run) in (False, True)
+    for ours, theirs, pay in ((1.0, 1.0, True), (1.0, 2.0, True), (2.0, 1.0, False)):
+        seconds = iter((ours, theirs))
+        monkeypatch.setattr(choice, "_seconds", lambda _, left=seconds: next(left))
+        assert choice.tiles_pay.__wrapped__(tiles.run) == pay
