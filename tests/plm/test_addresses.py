@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,6 +119,27 @@ def test_bits_stay_while_their_addresses_are_known(
         address = int(known.table[0, place.layer - known.first, ROLES.index(place.role)])
         found = (ctypes.c_uint8 * bits.size).from_address(address)
         np.testing.assert_array_equal(np.frombuffer(found, np.uint8), bits.reshape(-1))
+
+
+def test_threads_that_meet_a_new_union_at_once_answer_alike(
+    base: plm.BaseModel, bert: Tiny, mask_of: Callable[..., RelationMask]
+) -> None:
+    engine = plm.Engine(base)
+    rows = [prompt.row for prompt in bert.prompts]
+    masks = [mask_of(base, seed, (2, 3)) for seed in range(8)]
+    gate = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        for parts in combinations(masks, 2):
+            union, alone = combine_masks(parts), combine_masks(parts)
+
+            def ask(_: int, union: PackedMask = union) -> torch.Tensor:
+                gate.wait()
+                return engine.logits(rows, [union] * len(rows))
+
+            found = list(pool.map(ask, range(4)))
+            expected = plm.Engine(base).logits(rows, [alone] * len(rows))
+            for each in found:
+                torch.testing.assert_close(each, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_what_does_not_fit_is_refused(
