@@ -9,19 +9,17 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from masks import MaskMismatchError, PackedMask
 from plm.affine import BlockedLinear, GroupedLinear
-from plm.architectures import ROLES, Role
+from plm.architectures import ROLES, MaskableWeight, Role
 from plm.base import BaseModel
 from plm.layers import AddressedLayer, LayerWeights
 from plm.masked import check_belongs, covered
 from plm.native import UNKNOWN, SetAddresses, address_of
 
 _LINE = 64  # bytes of a cache line
-_TOGETHER = 32  # rows whose sums the kernel reads together
 # What a table has of each matrix.
 _BITS, _SUMS = 0, 1
 
@@ -90,10 +88,9 @@ class PassAddresses:
         for column, (role, part) in enumerate(layer.linears()):
             if self._masked[number - self.first, column]:
                 assert isinstance(part, BlockedLinear)
-                summed = part.blocked.dtype == torch.int8
                 where = SetAddresses(
                     self._at(_BITS, number, column),
-                    self._at(_SUMS, number, column) if summed else None,
+                    None if part.blocked.sums is None else self._at(_SUMS, number, column),
                     len(self._masks),
                 )
                 linears[role] = GroupedLinear(part.blocked, part.bias, part.original, where=where)
@@ -158,10 +155,7 @@ class AddressBook:
         layers = [matrix.layer for matrix in matrices]
         first = min(layers)
         places = [(m.layer - first) * len(ROLES) + ROLES.index(m.role) for m in matrices]
-        query = self._base.layers[-1].query
-        summed = isinstance(query, BlockedLinear) and query.blocked.dtype == torch.int8
-        rows = [-(-shape[0] // _TOGETHER) * _TOGETHER if summed else 0 for shape in shapes.values()]
-        ends = np.cumsum([0, *rows])
+        ends = np.cumsum([0, *(self._sums_of(matrix) for matrix in matrices)])
         return _Places(
             first,
             max(layers) + 1 - first,
@@ -170,3 +164,9 @@ class AddressBook:
             4 * ends[:-1],
             int(ends[-1]),
         )
+
+    def _sums_of(self, matrix: MaskableWeight) -> int:
+        """How many sums the kernel keeps of a matrix: as many as of the whole one."""
+        part = self._base.layers[matrix.layer - 1].linear(matrix.role)
+        assert isinstance(part, BlockedLinear)
+        return 0 if part.blocked.sums is None else len(part.blocked.sums)

@@ -1,8 +1,40 @@
 """What the kernels of linears are compared with."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+
+from masks import pack_bits
+from plm.native import PackedBits
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A product of blocks of rows, every third of which is under no mask."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    states: torch.Tensor
+    kept: list[torch.Tensor | None]
+
+    @classmethod
+    def of(cls, width: int, depth: int, sizes: Sequence[int]) -> "Drawn":
+        generator = torch.Generator().manual_seed(depth + width)
+        return cls(
+            torch.randn(width, depth, generator=generator),
+            torch.randn(width, generator=generator),
+            torch.randn(sum(sizes), depth, generator=generator) * 3,
+            [
+                None if place % 3 == 2 else torch.rand(width, depth, generator=generator) > 0.4
+                for place in range(len(sizes))
+            ],
+        )
+
+    @property
+    def bits(self) -> list[PackedBits | None]:
+        """The masks as kernels are given them."""
+        return [None if part is None else PackedBits(pack_bits(part.numpy())) for part in self.kept]
 
 
 def rounded(states: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

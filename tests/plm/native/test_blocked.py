@@ -17,7 +17,7 @@ from plm.linear import linear
 from plm.native import BlockedKernel, PackedBits, blocked_kernel
 from plm.native.loading import blocked_works, chosen_blocked
 from plm.precision import has_amx
-from tests.plm.native.products import masked_product
+from tests.plm.native.products import Drawn, masked_product
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,15 +55,9 @@ def run() -> BlockedKernel:
 def test_it_is_the_product_with_the_masked_weights(
     run: BlockedKernel, dtype: torch.dtype, width: int, depth: int, sizes: tuple[int, ...]
 ) -> None:
-    generator = torch.Generator().manual_seed(depth + width)
-    weight = torch.randn(width, depth, generator=generator).half().float()
-    bias = torch.randn(width, generator=generator)
-    states = torch.randn(sum(sizes), depth, generator=generator) * 3
-    kept = [
-        None if place % 3 == 2 else torch.rand(width, depth, generator=generator) > 0.4
-        for place in range(len(sizes))
-    ]
-    bits = [None if part is None else PackedBits(pack_bits(part.numpy())) for part in kept]
+    case = Drawn.of(width, depth, sizes)
+    weight, bias, states, kept = case.weight.half().float(), case.bias, case.states, case.kept
+    bits = case.bits
     if depth % 64 and dtype == torch.int8:
         assert not run.takes(weight, dtype)
         return

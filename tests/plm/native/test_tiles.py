@@ -13,18 +13,16 @@ import pytest
 import torch
 
 import plm
-from masks import pack_bits
 from plm.native import (
     UNKNOWN,
     BlockedKernel,
-    PackedBits,
     SetAddresses,
     address_of,
     blocked_kernel,
     choice,
 )
 from plm.native.loading import blocked_works
-from tests.plm.native.products import masked_product
+from tests.plm.native.products import Drawn, masked_product
 
 if TYPE_CHECKING:
     from tests.plm.conftest import Tiny
@@ -39,11 +37,11 @@ class Emulated:
 
     def __init__(self, kind: str, library: Path) -> None:
         self.dtype = KINDS[kind]
-        self.library = ctypes.CDLL(str(library))
-        self.run = BlockedKernel(self.library, [f"{kind}_amx"])
+        self.built = ctypes.CDLL(str(library))
+        self.run = BlockedKernel(self.built, [f"{kind}_amx"])
 
     def count(self, of: str) -> int:
-        return int(getattr(self.library, f"emulated_{of}")())
+        return int(getattr(self.built, f"emulated_{of}")())
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -71,15 +69,9 @@ def tiles(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_tiles_multiply_as_vectors_do(
     tiles: Emulated, width: int, depth: int, sizes: tuple[int, ...]
 ) -> None:
-    generator = torch.Generator().manual_seed(depth + width)
-    weight = torch.randn(width, depth, generator=generator)
-    bias = torch.randn(width, generator=generator)
-    states = torch.randn(sum(sizes), depth, generator=generator) * 3
-    kept = [
-        None if place % 3 == 2 else torch.rand(width, depth, generator=generator) > 0.4
-        for place in range(len(sizes))
-    ]
-    bits = [None if part is None else PackedBits(pack_bits(part.numpy())) for part in kept]
+    case = Drawn.of(width, depth, sizes)
+    weight, bias, states, kept = case.weight, case.bias, case.states, case.kept
+    bits = case.bits
     packed = tiles.run.pack(weight, tiles.dtype)
     before = tiles.count("products")
     found = tiles.run(states, packed, bias, bits, sizes)
